@@ -1,0 +1,49 @@
+# hdx: everything a machine with Python >= 3.10 and pip needs is done by the targets themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TABLE  ?=
+
+.PHONY: help demo test lint types check bench weights clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.core ## make .venv, install, run the main job
+	$(BIN)/hdx train +exp=fsa_film
+
+test: $(VENV)/.test ## make .venv if needed, install what tests need, run all tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy over src/hdx: every function has types
+	$(BIN)/mypy
+
+check: test lint types ## everything that must hold before a commit
+
+bench: $(VENV)/.test ## the benchmarks: ratios measured in one run each
+	for file in scripts/bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+weights: $(VENV)/.core ## make the shipped body again from formulas (about half an hour on two cores)
+	$(BIN)/hdx pretrain --out src/hdx/backbones/tiny.safetensors
+
+clean: ## remove .venv and caches; outputs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

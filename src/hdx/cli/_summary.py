@@ -1,0 +1,63 @@
+"""The end of a run as text: a table of the sessions, the accuracy matrix, the curve, the metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BARS = " ▁▂▃▄▅▆▇█"
+WIDE = 12
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """Lines to print after a run."""
+    sessions = record["sessions"]
+    lines = ["", *_table(sessions)]
+    if len(sessions) > 1:
+        lines += ["", f"accuracy over sessions  {curve([s['acc'] for s in sessions])}", ""]
+        lines += _matrix(sessions) if len(sessions) <= WIDE else []
+    return [*lines, *_metrics(record), f"run {record['run_dir']}"]
+
+
+def curve(accuracies: list[float]) -> str:
+    """Accuracies in [0, 1] as block characters, one a session."""
+    return "".join(BARS[min(8, max(0, round(8 * value)))] for value in accuracies)
+
+
+def percent(value: float | None) -> str:
+    """`93.21`, or `-` where a metric is not defined."""
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _table(sessions: list[dict[str, Any]]) -> list[str]:
+    lines = ["session  classes  train   test  accuracy    nll    ece  seconds"]
+    for s in sessions:
+        lines.append(
+            f"{s['index'] + 1:>7}  {s['classes_seen']:>7}  {s['n_train']:>5}  {s['n_test']:>5}  {percent(s['acc']):>7} %"
+            f"  {s['nll']:5.2f}  {s['ece']:5.3f}  {s['seconds']['total']:>7.1f}"
+        )
+    return lines
+
+
+def _matrix(sessions: list[dict[str, Any]]) -> list[str]:
+    lines = ["accuracy (%) on the classes of session …", "after    " + "".join(f"{s['index'] + 1:>7}" for s in sessions)]
+    for s in sessions:
+        lines.append(f"{s['index'] + 1:>5}    " + "".join(f"{100 * value:7.1f}" for value in s["acc_by_session"]))
+    return [*lines, ""]
+
+
+def _metrics(record: dict[str, Any]) -> list[str]:
+    m, seconds = record["metrics"], record["seconds"]
+    first = (
+        f"acc_last {percent(m['acc_last'])} %   acc_avg_inc {percent(m['acc_avg_inc'])} %   forgetting {percent(m['forgetting'])}"
+    )
+    if m.get("acc_harmonic") is not None:
+        first += f"   base {percent(m['acc_base'])}   novel {percent(m['acc_novel'])}   harmonic {percent(m['acc_harmonic'])}"
+    spent = "  ".join(
+        f"{name} {value:.1f}" for name, value in seconds.items() if name not in ("sessions", "wall") and value >= 0.05
+    )
+    return [
+        first,
+        f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
+        f"images trained {record['images_trained']:,}   gain predictor {m['gain_predictor']:.3f}",
+        f"seconds {seconds['wall']:.1f}  ({spent})",
+    ]

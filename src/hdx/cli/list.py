@@ -1,0 +1,89 @@
+"""`hdx list [group]`: the groups, or the names that `group=NAME` takes."""
+
+from __future__ import annotations
+
+import argparse
+
+from hdx.cli import _common
+
+SUMMARY = "list the groups, or the names in one group"
+
+GROUPS = {
+    "dataset": "labelled images with a train and a test split",
+    "backbone": "image to feature map or tokens",
+    "pool": "map or tokens to one feature vector",
+    "adapter": "which parameters of the backbone train",
+    "head": "features to logits",
+    "method": "when the body trains, and with what",
+    "protocol": "how data arrives and how it is scored",
+    "loss": "what the gradient phase minimises",
+    "trainer": "optimiser, schedule, batch size, epochs",
+    "tracker": "where metrics are logged",
+    "launcher": "where runs are started",
+    "exp": "presets: one run each, chosen with +exp=NAME",
+    "sweep": "presets: grids of runs",
+    "table": "presets: tables of published results",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `hdx list`."""
+    parser.add_argument("group", nargs="?", help="dataset, backbone, head, exp, …")
+    _common.add_config_dir_argument(parser)
+    _common.add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list."""
+    from hdx.config import paths
+
+    folders = paths.config_dirs(args.config_dirs)
+    rows = _groups(folders) if args.group is None else _names(args.group, folders)
+    if args.json:
+        _common.print_json(rows)
+    else:
+        _print(rows)
+    return 0
+
+
+def _groups(folders: list) -> list[dict[str, str]]:
+    from hdx import registry
+    from hdx.config import files
+
+    known = {*registry.components(), *files.PLAIN}
+    found = [group for group in files.groups(folders) if group in known]
+    order = [*GROUPS, *found]
+    rows = []
+    for group in sorted(found, key=order.index):
+        count = len(files.names(group, folders))
+        rows.append({"name": group, "summary": f"{GROUPS.get(group, '')} ({count})", "source": f"hdx list {group}"})
+    return rows
+
+
+def _names(group: str, folders: list) -> list[dict[str, str]]:
+    from hdx import registry
+    from hdx.config import files
+    from hdx.errors import ConfigError
+
+    known = sorted({*registry.components(), *(name for name in files.PLAIN if files.names(name, folders))})
+    if group not in known:
+        raise ConfigError(f"group '{group}' is unknown.{registry.did_you_mean(group, known)}  (hdx list)")
+    rows = []
+    for name in files.names(group, folders):
+        head = files.header(files.paths_of(group, name, folders)[0])
+        rows.append({"name": name, "summary": head.summary, "source": head.source})
+    return rows
+
+
+def _print(rows: list[dict[str, str]]) -> None:
+    """Aligned columns; in a terminal what does not fit in the width is cut."""
+    import shutil
+    import sys
+
+    if not rows:
+        return
+    widths = [max(len(row[key]) for row in rows) for key in ("name", "summary")]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in rows:
+        line = f"{row['name']:<{widths[0]}}  {row['summary']:<{widths[1]}}  {row['source']}".rstrip()
+        print(line if limit is None or len(line) <= limit else f"{line[: limit - 1]}…")

@@ -1,0 +1,114 @@
+"""`hdx COMMAND …`: finds the subcommand, and turns everything that can go wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("train", "list", "show", "config", "doctor", "resume", "pretrain")
+
+USAGE = """\
+usage: hdx COMMAND [overrides] [options]
+
+Few-shot, class-incremental and distillation benchmarks composed from config files.
+
+commands:
+{commands}
+
+Overrides choose a part (head=ncm), a preset (+exp=fsa_film) or an option (head.ridge=0.1), in Hydra's grammar.
+`hdx COMMAND --help` explains a command, `hdx list` and `hdx show head=lda` explain the parts.
+
+options:
+  -h, --help   this text
+  --version    the version of hdx
+  --debug      tracebacks instead of one-line errors (or HDX_DEBUG=1)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: `sys.argv`). Returns the exit code: 0, 1 for a bug, 2 for the user's errors, 130."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in options or os.environ.get("HDX_DEBUG", "0") not in ("", "0")
+    as_json = "--json" in options
+    try:
+        code = _dispatch([word for word in arguments if word != "--debug"])
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse, after it has printed the help of a command
+        return int(stop.code or 0)
+    except BrokenPipeError:  # `hdx list | head`: what was read was enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail(["interrupted"], 130, as_json)
+    except Exception as error:
+        return _report(error, debug, as_json)
+
+
+def load_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a module with SUMMARY, add_arguments, run
+    """The module of a subcommand."""
+    import importlib
+
+    return importlib.import_module(f"hdx.cli.{name}")
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else "--help"
+    if first in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        print(USAGE.format(commands="\n".join(f"  {name:<{width}}{load_command(name).SUMMARY}" for name in COMMANDS)), end="")
+        return 0
+    if first in ("--version", "-V"):
+        import hdx
+
+        print(f"hdx {hdx.__version__}")
+        return 0
+    if first not in COMMANDS:
+        raise _unknown(first)
+    from hdx.cli._parser import parse
+
+    command = load_command(first)
+    args = parse(first, command, arguments[1:])
+    return int(command.run(args))
+
+
+def _unknown(word: str) -> Exception:
+    from hdx.errors import ConfigError
+    from hdx.registry import did_you_mean
+
+    if word.startswith("-"):
+        return ConfigError(f"option '{word}' stands before the command: hdx COMMAND {word} …  (hdx --help)")
+    if "=" in word:
+        return ConfigError(f"'{word}' is an override without a command. Did you mean 'hdx train {word}'?  (hdx --help)")
+    return ConfigError(f"command '{word}' is unknown.{did_you_mean(word, list(COMMANDS))}  (hdx --help)")
+
+
+def _report(error: Exception, debug: bool, as_json: bool) -> int:
+    from hdx.errors import ConfigError, HdxError
+
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, HdxError):
+        lines = error.problems if isinstance(error, ConfigError) else [str(error)]
+        return _fail(lines, error.exit_code, as_json)
+    what = " ".join(str(error).split())
+    line = f"{type(error).__name__}: {what}" if what else type(error).__name__
+    return _fail([line if debug else f"{line}  (a bug of hdx or of its machine; for the traceback add --debug)"], 1, as_json)
+
+
+def _fail(lines: list[str], code: int, as_json: bool) -> int:
+    for line in lines:
+        print(f"hdx: {line}", file=sys.stderr)
+    if as_json:
+        import json
+
+        print(json.dumps({"error": lines}, ensure_ascii=False), flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""`hdx train`: one run from a config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hdx.cli import _common
+
+if TYPE_CHECKING:
+    from hdx.config.config import Config
+
+SUMMARY = "run one experiment; a finished run is not run again, an interrupted one goes on"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Overrides and what to do with a run that is already there."""
+    _common.add_config_arguments(parser)
+    _common.add_json_argument(parser)
+    parser.add_argument("--force", action="store_true", help="start the run over, forgetting its results")
+    parser.add_argument("--retry-failed", action="store_true", help="try a run again that failed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compose, check, run, print."""
+    config = _common.config_from(args)
+    if args.cfg:
+        _common.print_config(config, args.json)
+        return 0
+    from hdx.engine.launch import prepare
+
+    config = with_absolute_paths(config)
+    run_dir = prepare(config, force=args.force, retry_failed=args.retry_failed)
+    return go(config, run_dir, as_json=args.json)
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The config with output_dir and data_dir absolute, so that a run resumes from any folder."""
+    from pathlib import Path
+
+    data_dir = config["data_dir"]
+    return config.replace(
+        output_dir=str(Path(config["output_dir"]).expanduser().resolve()),
+        data_dir=str(Path(data_dir).expanduser().resolve()) if data_dir else None,
+    )
+
+
+def go(config: Config, run_dir: Any, *, as_json: bool) -> int:
+    """Run a prepared run directory to its end and print its record. Raises: Interrupted saying how to resume."""
+    stream = sys.stderr if as_json else sys.stdout
+    record = run_dir.record()
+    if record is not None:
+        print(f"run {config.run_id} is finished; this is its record (--force runs it again)", file=stream)
+    else:
+        record = _run(config, run_dir, stream)
+    _show(record, as_json)
+    return 0
+
+
+def _run(config: Config, run_dir: Any, stream: Any) -> dict[str, Any]:
+    from hdx.cli._progress import report_to
+    from hdx.engine.launch import launch
+    from hdx.errors import Interrupted
+
+    report = report_to(stream)
+    try:
+        return launch(config, run_dir, report, stream)
+    except Interrupted:
+        raise Interrupted(f"stopped; nothing finished is lost. Go on with:  hdx resume {run_dir.path}") from None
+    finally:
+        if hasattr(report, "close"):
+            report.close()
+
+
+def _show(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _common.print_json(record)
+        return
+    from hdx.cli._summary import summary
+
+    print("\n".join(summary(record)))

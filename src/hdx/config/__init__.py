@@ -1,0 +1,1 @@
+"""Config: compose, validate, explain, hash. Imports neither torch nor Lightning nor Hydra's app layer."""

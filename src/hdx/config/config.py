@@ -1,0 +1,93 @@
+"""A checked config: what a run is built from, and what is written into its directory."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hdx.config import identity
+from hdx.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Config:
+    """The resolved config of one run.
+
+    Attributes:
+        data: plain mappings, lists and scalars: one node for each group (`name` and its options), and the run options.
+        exp: name of the preset, several joined with `+`, or `custom`.
+        choices: group to the name of the chosen config file.
+        saved_hash: `group_hash` as it was when the config was saved; empty for a new one.
+    """
+
+    data: dict[str, Any]
+    exp: str = "custom"
+    choices: dict[str, str] = field(default_factory=dict)
+    saved_hash: str = ""
+
+    @cached_property
+    def group_hash(self) -> str:
+        """Eight hex digits that all seeds of this config share (`identity.group_hash`)."""
+        return self.saved_hash or identity.group_hash(self.data)
+
+    @property
+    def run_id(self) -> str:
+        """`<exp>/<hash>-s<seed>`: the place of the run under `<output_dir>/runs`."""
+        return f"{self.exp}/{self.group_hash}-s{self.data['seed']}"
+
+    def __getitem__(self, key: str) -> Any:
+        """A node or a run option, or by a dotted key an option: `config["head.ridge"]`."""
+        node: Any = self.data
+        for part in key.split("."):
+            node = node[part]
+        return node
+
+    def replace(self, **values: Any) -> Config:
+        """A copy with other run options; the group stays the same when they are among those that no hash sees."""
+        data = {**copy.deepcopy(self.data), **values}
+        kept = self.saved_hash if set(values) <= set(identity.UNHASHED) else ""
+        return Config(data, self.exp, dict(self.choices), kept)
+
+    def to_yaml(self) -> str:
+        """The resolved config as YAML, in the order of the config files."""
+        return _dump(self.data)
+
+    def save(self, path: Path | str) -> None:
+        """Write a file that `load` reads; above the config itself stand the preset, the choices and the hash."""
+        head = {"exp": self.exp, "group": self.group_hash, "choices": self.choices}
+        Path(path).write_text(_dump(head) + self.to_yaml(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Config:
+        """Read and check a saved config. Raises: ConfigError when it is missing, no plain YAML, or no longer valid."""
+        from hdx.config.validate import validate_saved
+
+        return validate_saved(_read(Path(path)), Path(path))
+
+
+def _dump(data: dict[str, Any]) -> str:
+    """YAML with one line for each option: mappings as blocks, lists in brackets."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True))
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is no plain YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"config {path}: expected a mapping, got {type(content).__name__}")
+    return content

@@ -1,0 +1,60 @@
+"""Config files by group and name, and what the comment header of each says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAIN = ("exp", "sweep", "table")  # folders of presets, which name no component
+
+
+@dataclass(frozen=True)
+class Header:
+    """First comment lines of a config file: what it is, where it comes from, the command that uses it."""
+
+    summary: str
+    source: str
+    command: str
+
+
+def groups(folders: Sequence[Path]) -> list[str]:
+    """Names of the folders that hold config files, in every config folder."""
+    return sorted({child.name for folder in folders for child in folder.iterdir() if child.is_dir() and _stems(child)})
+
+
+def names(group: str, folders: Sequence[Path]) -> list[str]:
+    """Names that `group=NAME` accepts; a file in a subfolder is `sub/name`."""
+    return sorted({stem for folder in folders for stem in _stems(folder / group)})
+
+
+def path(group: str, name: str, folders: Sequence[Path]) -> Path | None:
+    """The file behind `group=name`: the first one in order of search."""
+    return next(iter(paths_of(group, name, folders)), None)
+
+
+def paths_of(group: str, name: str, folders: Sequence[Path]) -> list[Path]:
+    """Every file of that name, in order of search; more than one means that a user's file is hidden."""
+    stem = name.removesuffix(".yaml")
+    return [file for folder in folders if (file := folder / group / f"{stem}.yaml").is_file()]
+
+
+def header(file: Path) -> Header:
+    """Read the header; parts that are not there are empty strings."""
+    lines = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.startswith("#"):
+            break
+        if not re.match(r"#\s*@package\b", line):
+            lines.append(line.lstrip("#").strip())
+    source = next((line for line in lines if line.lower().startswith("source:")), "")
+    command = next((line for line in lines if line.startswith("hdx ")), "")
+    summary = lines[0] if lines and lines[0] not in (source, command) else ""
+    return Header(summary, source[len("source:") :].strip(), command)
+
+
+def _stems(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")]

@@ -1,0 +1,44 @@
+"""Where config files are: the packaged folder, the user's `./conf`, and folders given with `-cd`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hdx.errors import ConfigError
+
+
+def packaged() -> Path:
+    """The folder that ships with hdx: `hdx/conf` in a wheel, `conf/` of the repository in an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"the packaged conf folder is missing beside {package}: install hdx again")
+
+
+def config_dirs(extra: Sequence[Path | str] = ()) -> list[Path]:
+    """Absolute config folders in order of search: packaged, `./conf` if it exists, each of `extra`.
+
+    Raises: ConfigError naming every folder of `extra` that does not exist.
+    """
+    folders = [packaged()]
+    candidates = [Path(path) for path in extra]
+    missing = [path for path in candidates if not path.is_dir()]
+    if missing:
+        raise ConfigError([f"config folder {path} does not exist (given with -cd)" for path in missing])
+    if Path("conf").is_dir():
+        candidates.insert(0, Path("conf"))
+    for path in candidates:
+        if path.resolve() not in folders:
+            folders.append(path.resolve())
+    return folders
+
+
+def label(file: Path) -> str:
+    """How messages name a config file: `conf/…` for a packaged one, else relative to here where that is shorter."""
+    home = packaged()
+    if file.is_relative_to(home):
+        return str("conf" / file.relative_to(home))
+    here = Path.cwd().resolve()
+    return f"./{file.relative_to(here)}" if file.is_relative_to(here) else str(file)

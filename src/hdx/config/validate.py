@@ -1,0 +1,155 @@
+"""A composed config against the schema: unknown, missing, ill-typed and out-of-range options, all of them at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from hdx import registry
+from hdx.config import checks, inert, schema, types
+from hdx.config.compose import Composed, attempt
+from hdx.config.config import Config
+from hdx.errors import ConfigError
+
+_MISSING = "???"  # how a config file says that a value must be given
+
+
+def load(overrides: Sequence[str] = (), config_dirs: Sequence[Path | str] = ()) -> Config:
+    """Compose and validate in one go. Raises: ConfigError with the problems of both."""
+    return load_with_sources(overrides, config_dirs)[0]
+
+
+def load_with_sources(overrides: Sequence[str] = (), config_dirs: Sequence[Path | str] = ()) -> tuple[Config, dict[str, str]]:
+    """As `load`, with where each dotted key was set."""
+    composed, problems, unsure = attempt(overrides, config_dirs)
+    if composed is None:
+        raise ConfigError(problems)
+    data, more = _judge(composed, unsure)
+    if problems or more:
+        raise ConfigError(list(dict.fromkeys(problems + more)))
+    return Config(data, composed.exp, composed.choices), composed.sources
+
+
+def validate(composed: Composed) -> Config:
+    """Check every option. Raises: ConfigError with one line for each that is wrong."""
+    data, problems = _judge(composed)
+    if problems:
+        raise ConfigError(problems)
+    return Config(data, composed.exp, composed.choices)
+
+
+def validate_saved(content: dict[str, Any], path: Path) -> Config:
+    """The config of a run directory. Raises: ConfigError, as `validate`."""
+    data = copy.deepcopy(content)
+    exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
+    places = {key: str(path) for key, _ in inert.flatten(data)}
+    if offences := list(inert.offences(data)):
+        raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])
+    config = validate(Composed(data, dict(choices), str(exp), places))
+    return Config(config.data, config.exp, config.choices, saved_hash=str(group))
+
+
+def _judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
+    """Data with every value in its option's type, and the problems; groups in `unsure` are not looked at."""
+    groups = list(registry.components())
+    run = schema.run_options()
+    top = {key: value for key, value in composed.data.items() if key not in groups}
+    data, problems = _fit_options("", top, run, composed)
+    for group in groups:
+        node = composed.data.get(group)
+        if group in unsure:
+            continue
+        try:
+            info = _component(group, node, composed)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        options = {key: value for key, value in node.items() if key != "name"} if node else {}
+        fitted, wrong = _fit_options(group, options, info, composed)
+        data[group] = {"name": info.name, **fitted}
+        problems += wrong
+    if not problems and not unsure:
+        problems = checks.problems(data)
+    return {key: data[key] for key in composed.data if key in data}, problems
+
+
+def _component(group: str, node: Any, composed: Composed) -> schema.ComponentInfo:
+    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+        where = composed.where(group)
+        raise ConfigError(f"{group}: expected a mapping with the key `name`, got {shown(node)}{_place(where)}")
+    chosen = composed.choices.get(group)
+    if composed.where(f"{group}.name") == "command line":
+        raise ConfigError(f"{group}.name is set by the config file: choose another one with {group}={node['name']}")
+    try:
+        return schema.describe(group, node["name"])
+    except ConfigError as error:
+        hint = "" if chosen is None else _place(composed.where(f"{group}.name"))
+        raise ConfigError([f"{line}{hint}" for line in error.problems]) from None
+
+
+def _fit_options(
+    group: str, node: dict[str, Any], info: schema.ComponentInfo, composed: Composed
+) -> tuple[dict[str, Any], list[str]]:
+    fitted, problems = {}, []
+    for key, value in node.items():
+        dotted = f"{group}.{key}" if group else key
+        option = info.option(key)
+        if option is None:
+            problems.append(_unknown(dotted, group, info, composed))
+        elif value == _MISSING:
+            problems.append(f"{dotted} must be given: {dotted}={_sample(option)}{_meaning(option)}")
+        else:
+            try:
+                fitted[key] = types.fit(value, option.annotation)
+            except types.Misfit:
+                wanted = types.expected(option.annotation)
+                problems.append(f"{dotted}: expected {wanted}, got {shown(value)}{_place(composed.where(dotted))}")
+    for option in info.options:
+        if option.name not in node:
+            problems.append(_absent(f"{group}.{option.name}" if group else option.name, option))
+    return fitted, problems
+
+
+def _unknown(key: str, group: str, info: schema.ComponentInfo, composed: Composed) -> str:
+    known = [f"{group}.{option.name}" if group else option.name for option in info.options]
+    if not group:
+        known += list(registry.components())
+    where = composed.where(key)
+    name = composed.choices.get(group, info.name)
+    see = f"hdx show {group}={name}" if group else "hdx config"
+    owner = f" to {group}={name}" if group else ""
+    remove = f"; leave it out with ~{key}" if where and where != "command line" else ""
+    return f"{key} is unknown{owner}.{registry.did_you_mean(key, known)}  ({see}{_place(where, '; ')}{remove})"
+
+
+def _absent(key: str, option: schema.Option) -> str:
+    if option.required:
+        return f"{key} must be given: {key}={_sample(option)}{_meaning(option)}"
+    return f"{key} is missing; give it back its default with +{key}={shown(option.default)}"
+
+
+def _sample(option: schema.Option) -> str:
+    return str(option.choices[0]) if option.choices else "…"
+
+
+def _meaning(option: schema.Option) -> str:
+    return f"  ({option.type}: {option.meaning.rstrip('.')})" if option.meaning else f"  ({option.type})"
+
+
+def _place(where: str, before: str = "  (") -> str:
+    if not where:
+        return ""
+    return f"{before}set in: {where}{')' if before == '  (' else ''}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message has it: YAML's words for null, true and false, strings in quotes."""
+    if isinstance(value, str):
+        return repr(value)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return repr(value)

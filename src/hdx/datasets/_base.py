@@ -1,0 +1,63 @@
+"""The contract of a dataset and of one split of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImageSet(ABC):
+    """One split: images with stable indices 0..N-1 and their labels.
+
+    Attributes:
+        labels: [N] int64, indices into `Dataset.classes`.
+        image_shape: (C, H, W) of every image this split yields; C is 1 or 3.
+        digest: hex digest of the pixels and labels (or of the files they come from); keys the features bank.
+    """
+
+    labels: np.ndarray
+    image_shape: tuple[int, int, int]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def fetch(self, indices: np.ndarray) -> Tensor:
+        """Images [B, C, H, W] uint8 on the CPU for int64 `indices` [B]. Raises: DataError naming an unreadable file."""
+
+    def batches(self, parts: Iterable[np.ndarray], device: torch.device) -> Iterator[Tensor]:
+        """Images of each index array in turn, on `device`; a streamed split reads ahead in worker processes."""
+        for part in parts:
+            yield self.fetch(part).to(device, non_blocking=True)
+
+
+class Dataset(ABC):
+    """Labelled images. Subclasses take `(data_dir, cache_dir)` and keyword options, and raise DataError when not found.
+
+    Args:
+        data_dir: folder that holds the files of datasets, or None where a dataset needs none.
+        cache_dir: folder for decoded images; safe to delete.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        groups: for each class the name of the group it belongs to (omniglot's alphabet), or None.
+        train, test: the two splits.
+        licence: of the data.
+    """
+
+    licence: ClassVar[str]
+    classes: list[str]
+    groups: list[str] | None = None
+    train: ImageSet
+    test: ImageSet
+
+    def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.cache_dir = cache_dir

@@ -1,0 +1,1 @@
+"""The engine: session loop, features bank, evaluation, checkpoint and resume, ranks."""

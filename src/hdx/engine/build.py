@@ -1,0 +1,102 @@
+"""From a config to components: dataset, sessions, body, method."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hdx import registry
+from hdx.datasets._base import Dataset
+from hdx.datasets.transforms import EvalTransform
+from hdx.errors import ConfigError
+from hdx.methods._base import Method
+from hdx.methods._body import Body
+from hdx.protocols._base import Session
+from hdx.seeds import derive
+
+log = logging.getLogger("hdx")
+
+
+@dataclass
+class Assembly:
+    """What a run works on; `method.body` has no adapter yet (see `attach`)."""
+
+    dataset: Dataset
+    sessions: list[Session]
+    method: Method
+    device: torch.device
+    train_seed: int
+
+    def attach(self, options: dict[str, Any]) -> None:
+        """Build the adapter and attach it to the body."""
+        torch.manual_seed(derive(self.train_seed, "adapter"))
+        self.method.body.attach(registry.build("adapter", options))
+        self.method.to(self.device)
+
+
+def data_dir(config: dict[str, Any]) -> Path | None:
+    """`data_dir`, else $HDX_DATA, else ./data where it exists."""
+    chosen = config["data_dir"] or os.environ.get("HDX_DATA") or ("data" if Path("data").is_dir() else None)
+    return Path(chosen).expanduser() if chosen else None
+
+
+def choose_device(config: dict[str, Any]) -> torch.device:
+    """The device of this rank. Raises: ConfigError when a GPU is asked for and there are not enough."""
+    available = torch.cuda.device_count()
+    if config["accelerator"] == "cpu" or (config["accelerator"] == "auto" and available == 0):
+        return torch.device("cpu")
+    if available < config["devices"]:
+        raise ConfigError(f"devices: expected at most {available} on this machine, got {config['devices']}; set accelerator=cpu or devices={available}")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def effective_precision(asked: str, device: torch.device) -> str:
+    """What `precision` becomes on a device: the CPU has no 16-mixed, a GPU before Ampere no bf16-mixed."""
+    if asked == "16-mixed" and device.type == "cpu":
+        log.warning("precision=16-mixed is not available on a CPU; using bf16-mixed")
+        return "bf16-mixed"
+    if asked == "bf16-mixed" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        log.warning("precision=bf16-mixed is not available on this GPU; using 16-mixed")
+        return "16-mixed"
+    return asked
+
+
+def build_dataset(config: dict[str, Any]) -> Dataset:
+    """The dataset of a config."""
+    return registry.build("dataset", config["dataset"], data_dir(config), Path(config["output_dir"]) / "cache")
+
+
+def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precision: str, seed: int) -> Body:
+    """The body without adapter; weights that are not loaded are drawn from `seed`."""
+    torch.manual_seed(derive(seed, "backbone"))
+    backbone = registry.build("backbone", config["backbone"])
+    pool = registry.build("pool", config["pool"], backbone)
+    spec = {"backbone": type(backbone).__name__, "pool": config["pool"]}
+    return Body(backbone, pool, EvalTransform(backbone.input_spec, image_shape), precision, spec)
+
+
+def assemble(config: dict[str, Any]) -> Assembly:
+    """Build everything but the adapter. Raises: the HdxError of whatever does not fit."""
+    device = choose_device(config)
+    dataset = build_dataset(config)
+    protocol = registry.build("protocol", config["protocol"])
+    sessions = protocol.sessions(dataset, config["seed"])
+    train_seed = config["seed"] if protocol.train_seed is None else protocol.train_seed
+    body = build_body(config, dataset.train.image_shape, effective_precision(config["precision"], device), train_seed)
+    torch.manual_seed(derive(train_seed, "head"))
+    method = registry.build(
+        "method",
+        config["method"],
+        body,
+        registry.build("head", config["head"], body.n_features),
+        registry.build("loss", config["loss"]),
+        registry.build("trainer", config["trainer"]),
+    )
+    return Assembly(dataset, sessions, method.to(device).eval(), device, train_seed)

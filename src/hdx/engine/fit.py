@@ -1,0 +1,166 @@
+"""One gradient phase: a fresh Lightning Trainer over the remaining steps, checkpointed by the clock, resumable at any step."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from hdx.engine import ranks, stop
+from hdx.engine.loader import PhaseLoader
+from hdx.engine.state import load_phase, save_phase
+from hdx.errors import Interrupted
+from hdx.methods._base import Method, Phase
+from hdx.seeds import derive
+
+REPORT_S = 0.5
+PRECISION = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
+
+
+@dataclass
+class Control(pl.Callback):
+    """Before a step: its seed and learning rate. After it: loss, progress, checkpoint, stop.
+
+    Attributes:
+        loader: whose `start` says where the phase resumes.
+        file: the checkpoint inside the phase.
+        seed, parts: of the streams.
+        report: called with {step, steps, epoch, epochs, loss, images_per_s} about twice a second.
+        resumed: what `load_phase` found.
+        losses: of the steps since the last report.
+    """
+
+    loader: PhaseLoader
+    file: Path
+    seed: int
+    parts: tuple[int, ...]
+    report: Callable[[dict[str, Any]], None]
+    resumed: dict[str, Any] | None
+    step: int = 0
+    loss: float | None = None
+    losses: list[Tensor] = field(default_factory=list)
+
+    def on_train_start(self, trainer: pl.Trainer, method: pl.LightningModule) -> None:
+        """Take over the optimiser of the interrupted phase."""
+        self.step, self.saved, self.reported = self.loader.start, time.monotonic(), time.monotonic()
+        if self.resumed is not None:
+            trainer.optimizers[0].load_state_dict(self.resumed["optimizer"])
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            if scaler is not None and self.resumed["scaler"]:
+                scaler.load_state_dict(self.resumed["scaler"])
+
+    def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Any, batch_idx: int) -> None:
+        """Seed the step (dropout) and set its rate: both pure functions of the step."""
+        torch.manual_seed(derive(self.seed, "step", *self.parts, self.step, ranks.rank()))
+        rate = method.recipe.rate(self.step / self.loader.total)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def on_train_batch_end(self, trainer: pl.Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count, report, save, stop."""
+        self.step += 1
+        self.losses.append(outputs["loss"].detach())
+        now, last = time.monotonic(), self.step == self.loader.total
+        if last or now - self.reported >= REPORT_S:
+            self._report(len(self.losses) * len(batch[1]) * ranks.world() / max(now - self.reported, 1e-9))
+            self.reported = now
+        leave = ranks.any_rank(stop.requested())
+        if not last and (leave or now - self.saved >= method.recipe.checkpoint_seconds):
+            self._save(trainer, method)
+            self.saved = time.monotonic()
+        if leave and not last:
+            raise Interrupted("stopped inside a gradient phase")
+
+    def _report(self, speed: float) -> None:
+        self.loss = float(torch.stack(self.losses).mean())
+        self.losses.clear()
+        if not torch.isfinite(torch.tensor(self.loss)):
+            raise FloatingPointError(f"loss is {self.loss} at step {self.step}")
+        epochs = self.loader.total // self.loader.steps_per_epoch
+        epoch = -(-self.step // self.loader.steps_per_epoch)
+        self.report(
+            {"step": self.step, "steps": self.loader.total, "epoch": epoch, "epochs": epochs, "loss": self.loss, "images_per_s": speed}
+        )
+
+    def _save(self, trainer: pl.Trainer, method: Method) -> None:
+        if ranks.rank() != 0 or method.classifier is None:
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        save_phase(
+            self.file,
+            {
+                "step": self.step,
+                "body": method.body.changed_state(),
+                "classifier": method.classifier.state_dict(),
+                "optimizer": trainer.optimizers[0].state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+            },
+        )
+
+
+def fit(
+    method: Method,
+    phase: Phase,
+    loader: PhaseLoader,
+    *,
+    file: Path,
+    seed: int,
+    parts: tuple[int, ...],
+    device: torch.device,
+    nodes: int,
+    report: Callable[[dict[str, Any]], None],
+) -> float | None:
+    """Train `phase` to its end, from the checkpoint `file` where there is one.
+
+    Args:
+        method: on `device`; in eval mode and frozen again afterwards.
+        loader: of this phase; `start` is set here.
+        seed, parts: of the streams; nodes: the run's nodes.
+
+    Returns: the mean loss of the last report, or None when nothing was left to do.
+    Raises: Interrupted after a checkpoint, when the process was asked to stop; FloatingPointError when the loss is not finite.
+    """
+    _quiet()
+    method.begin(phase)
+    resumed = load_phase(file)
+    if resumed is not None:
+        loader.start = int(resumed["step"])
+        method.body.load_changed(resumed["body"])
+        phase.classifier.load_state_dict(resumed["classifier"])
+    phase.classifier.to(device)
+    control = Control(loader, file, seed, parts, report, resumed)
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=max(1, ranks.world() // nodes),
+        num_nodes=nodes,
+        strategy="ddp" if ranks.world() > 1 else "auto",
+        precision=PRECISION[method.body.precision],  # type: ignore[arg-type]
+        max_epochs=1,
+        gradient_clip_val=method.recipe.clip_norm,
+        callbacks=[control],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        method.train()
+        trainer.fit(method, train_dataloaders=loader)
+    method.to(device)
+    method.end()
+    return control.loss
+
+
+def _quiet() -> None:
+    for name in ("pytorch_lightning", "lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)

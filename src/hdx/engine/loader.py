@@ -1,0 +1,91 @@
+"""Batches of a gradient phase: the order of an epoch is a pure function of (seed, session, phase, epoch), so any step can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hdx.datasets._base import ImageSet
+from hdx.datasets.transforms import Augment, EvalTransform
+from hdx.engine import ranks
+from hdx.seeds import derive, stream
+
+Batch = tuple[Tensor, Tensor, float]
+
+
+class PhaseLoader:
+    """Yields (inputs, labels, weight) of this rank for every step of a phase, all epochs in one pass.
+
+    An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size. `weight` makes the sum over samples, once
+    averaged over ranks, the mean over the whole batch, whatever each rank's share.
+
+    Args:
+        source: an ImageSet, or features [N, D] already gathered in the order of `indices`.
+        indices: into the train split, [N].
+        labels: positions of the logits, [N].
+        epochs: passes over the samples.
+        batch_size: over all ranks.
+        seed, parts: of the streams.
+        device: where the batches go.
+        augment, transform: for images.
+
+    Attributes:
+        start: steps already done before this pass; the engine sets it when it resumes.
+    """
+
+    def __init__(
+        self,
+        source: ImageSet | Tensor,
+        indices: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        parts: tuple[int, ...],
+        device: torch.device,
+        augment: Augment | None = None,
+        transform: EvalTransform | None = None,
+    ) -> None:
+        self.source, self.indices, self.labels = source, indices, labels
+        self.seed, self.parts, self.device = seed, parts, device
+        self.augment, self.transform = augment, transform
+        self.steps_per_epoch = -(-len(indices) // batch_size)
+        self.total = epochs * self.steps_per_epoch
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step, (share, n_all, inputs) in enumerate(self._drawn(), start=self.start):
+            labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
+            yield self._prepared(inputs, step), labels, ranks.world() / n_all
+
+    def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
+        """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""
+        first, skip = divmod(self.start, self.steps_per_epoch)
+        for epoch in range(first, self.total // self.steps_per_epoch):
+            order = stream(self.seed, "order", *self.parts, epoch).permutation(len(self.indices))
+            for batch in np.array_split(order, self.steps_per_epoch)[skip if epoch == first else 0 :]:
+                yield np.array_split(batch, ranks.world())[ranks.rank()], len(batch)
+
+    def _drawn(self) -> Iterator[tuple[np.ndarray, int, Tensor]]:
+        if isinstance(self.source, Tensor):
+            for share, n_all in self._shares():
+                yield share, n_all, self.source[torch.from_numpy(share)].to(self.device)
+        else:
+            images = self.source.batches((self.indices[share] for share, _ in self._shares()), self.device)
+            for (share, n_all), batch in zip(self._shares(), images):
+                yield share, n_all, batch
+
+    def _prepared(self, inputs: Tensor, step: int) -> Tensor:
+        if self.transform is None:
+            return inputs
+        if self.augment is not None:
+            generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
+            inputs = self.augment(inputs, generator)
+        return self.transform(inputs)

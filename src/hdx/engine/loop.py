@@ -1,0 +1,207 @@
+"""The session loop: adapt, extract, update, evaluate, commit; from the last committed session on."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from hdx.config.config import Config
+from hdx.datasets.transforms import Augment
+from hdx.engine import ranks, stop
+from hdx.engine.bank import Bank
+from hdx.engine.build import Assembly
+from hdx.engine.evaluation import predict
+from hdx.engine.fit import fit
+from hdx.engine.loader import PhaseLoader
+from hdx.engine.report import Report
+from hdx.engine.state import forget, load_session, save_session
+from hdx.errors import Interrupted
+from hdx.methods._base import Phase
+from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy
+from hdx.protocols._base import Session
+from hdx.store.rundir import RunDir
+
+HEAD_CHUNK = 8192
+PREDICTOR_IMAGES = 2000
+
+
+class Loop:
+    """Runs the sessions of one run on this rank.
+
+    Args:
+        config, assembly: what to run.
+        run_dir: where it is recorded (rank 0 writes).
+        bank: the features bank.
+        report: told what happens.
+    """
+
+    def __init__(self, config: Config, assembly: Assembly, run_dir: RunDir, bank: Bank, report: Report) -> None:
+        self.config, self.run_dir, self.bank, self.report = config, run_dir, bank, report
+        self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
+        self.device, self.seed = assembly.device, assembly.train_seed
+        self.assembly = assembly
+        self.body, self.head = assembly.method.body, assembly.method.head
+        self.digest = self.body.digest()
+        self.position = np.full(len(self.dataset.classes), -1)
+        self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
+        self.seconds: dict[str, float] = {}
+        self.trained = 0
+
+    def run(self) -> list[dict[str, Any]]:
+        """All sessions that are not committed yet. Returns: the records of all sessions. Raises: Interrupted."""
+        records = self.run_dir.session_records()
+        extra = self._gain_predictor() if not records else {}
+        self.assembly.attach(self.config.data["adapter"])
+        self.digest = self.body.digest()
+        if records:
+            done = len(records) - 1
+            load_session(self.run_dir.checkpoints, done, self.method, len(self.sessions[done].seen_classes))
+            self.method.to(self.device)
+            self.digest = self.body.digest()
+        for session in self.sessions[len(records) :]:
+            record = self._session(session) | extra
+            extra = {}
+            self._commit(session, record)
+            records.append(record)
+            self.report.session(record, self.sessions)
+            if stop.requested() and session is not self.sessions[-1]:
+                raise Interrupted("stopped between sessions")
+        return records
+
+    def _session(self, session: Session) -> dict[str, Any]:
+        started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
+        self.report.begin(session, self.sessions)
+        self.head.expand(len(session.new_classes))
+        self.head.to(self.device)
+        loss = None
+        for number, phase in enumerate(self.method.phases(session, self.sessions)):
+            with self._timed("adapt"):
+                loss = self._fit(session, number, phase)
+        if self.head.kind == "statistics":
+            with self._timed("extract"):
+                features = self._features("train", session.train, session.index)
+            with self._timed("solve"):
+                self._update(features, self.position[self.dataset.train.labels[session.train]])
+        with self._timed("extract"):
+            features = self._features("test", session.test, session.index)
+        with self._timed("evaluate"):
+            labels = self.position[self.dataset.test.labels[session.test]]
+            predictions = predict(self.head, features, labels, self.device)
+        counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
+        record = self._record(session, labels, predictions) | counts | {"loss": loss}
+        record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        record["seconds"]["total"] = round(time.monotonic() - started, 3)
+        self.seconds = {}
+        return record
+
+    def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
+        recipe = self.method.recipe
+        images = phase.inputs == "images"
+        positions = np.full(len(self.dataset.classes), -1)
+        positions[list(phase.classes)] = np.arange(len(phase.classes))
+        source: Any = self.dataset.train
+        if not images:
+            source = torch.from_numpy(self._features("train", phase.indices, session.index))
+        loader = PhaseLoader(
+            source,
+            phase.indices,
+            positions[self.dataset.train.labels[phase.indices]],
+            epochs=recipe.epochs if images else recipe.feature_epochs,
+            batch_size=recipe.batch_size,
+            seed=self.seed,
+            parts=(session.index, number),
+            device=self.device,
+            augment=Augment(recipe.augment, self.body.transform.size) if images and recipe.augment else None,
+            transform=self.body.transform if images else None,
+        )
+        loss = fit(
+            self.method,
+            phase,
+            loader,
+            file=self.run_dir.checkpoints / f"phase-{session.index:02d}-{number}.pt",
+            seed=self.seed,
+            parts=(session.index, number),
+            device=self.device,
+            nodes=self.config.data["nodes"],
+            report=self.report.progress,
+        )
+        if images:
+            self.trained += len(phase.indices) * recipe.epochs
+            self.digest = self.body.digest()
+        return loss
+
+    def _features(self, split: str, indices: np.ndarray, session: int) -> np.ndarray:
+        """Features of the current body; rows that later sessions will ask of this same body fill the last batch."""
+        later: list[Session] = []
+        for each in self.sessions[session + 1 :]:
+            if self.method.trains_body(each.index):
+                break
+            later.append(each)
+        soon = np.unique(np.concatenate([np.zeros(0, np.int64), *(getattr(each, split) for each in later)]))
+        return self.bank.get(self.body, self.digest, getattr(self.dataset, split), indices, soon)
+
+    def _update(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Each rank takes in its chunks, then the ranks merge."""
+        for start in range(ranks.rank() * HEAD_CHUNK, len(features), HEAD_CHUNK * ranks.world()):
+            part = slice(start, start + HEAD_CHUNK)
+            self.head.update(torch.from_numpy(features[part]).to(self.device), torch.from_numpy(labels[part]).to(self.device))
+        self.head.merge_ranks()
+
+    def _gain_predictor(self) -> dict[str, Any]:
+        """FSA's gain predictor: mean pairwise cosine distance of (at most 2,000 of) the first session's images, body not yet adapted."""
+        before, started = self.bank.forwarded, time.monotonic()
+        indices = self.sessions[0].train
+        indices = indices[:: -(-len(indices) // PREDICTOR_IMAGES)]
+        features = self.bank.get(self.body, self.digest, self.dataset.train, indices, self._soon_unadapted())
+        return {
+            "gain_predictor": mean_cosine_distance(features),
+            "gain_predictor_images": self._all(self.bank.forwarded - before),
+            "gain_predictor_seconds": round(time.monotonic() - started, 3),
+        }
+
+    def _soon_unadapted(self) -> np.ndarray:
+        if any(self.method.trains_body(session.index) for session in self.sessions):
+            return np.zeros(0, np.int64)
+        return np.unique(np.concatenate([session.train for session in self.sessions]))
+
+    def _record(self, session: Session, labels: np.ndarray, predictions: dict[str, np.ndarray]) -> dict[str, Any]:
+        names, found = self.dataset.classes, predictions["prediction"]
+        arrived = np.repeat(np.arange(session.index + 1), [len(s.new_classes) for s in self.sessions[: session.index + 1]])
+        came = arrived[labels]
+        if ranks.rank() == 0:
+            arrays = {"index": session.test, "label": labels, "session_of_label": came, **predictions}
+            self.run_dir.write_predictions(session.index, arrays)
+        per_class = per_class_accuracy(found, labels, len(session.seen_classes))
+        return {
+            "index": session.index,
+            "new_classes": [names[label] for label in session.new_classes],
+            "classes_seen": len(session.seen_classes),
+            "n_train": len(session.train),
+            "n_test": len(session.test),
+            "acc": accuracy(found, labels),
+            "acc_by_session": [float((found == labels)[came == i].mean()) for i in range(session.index + 1)],
+            "acc_per_class": {names[label]: float(per_class[i]) for i, label in enumerate(session.seen_classes)},
+            "nll": nll(predictions["log_p_label"]),
+            "ece": ece(predictions["confidence"], found == labels),
+        }
+
+    def _commit(self, session: Session, record: dict[str, Any]) -> None:
+        if ranks.rank() == 0:
+            save_session(self.run_dir.checkpoints, session.index, self.method)
+            self.run_dir.write_session(record)
+            forget(self.run_dir.checkpoints, before=session.index)
+        ranks.barrier()
+
+    def _all(self, count: int) -> int:
+        return int(ranks.all_sum(torch.tensor(count)).item())
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -1,0 +1,60 @@
+"""The run record: what a run leaves behind, from its session records and predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hdx.metrics.incremental import (
+    acc_avg_inc,
+    acc_task_mean,
+    accuracy_matrix,
+    bwt,
+    forgetting,
+    harmonic_mean,
+    performance_drop,
+)
+from hdx.store.rundir import RunDir
+
+
+def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, float | None]:
+    """All metrics of a run, computed from the stored predictions (never from rounded or averaged numbers)."""
+    stored = [run_dir.predictions(session["index"]) for session in sessions]
+    correct = [each["prediction"] == each["label"] for each in stored]
+    matrix = accuracy_matrix(correct, [each["session_of_label"] for each in stored])
+    accuracies = np.array([hits.mean() for hits in correct])
+    metrics: dict[str, float | None] = {
+        "acc_last": float(accuracies[-1]),
+        "acc_avg_inc": acc_avg_inc(accuracies),
+        "acc_task_mean": acc_task_mean(matrix),
+        "forgetting": forgetting(matrix),
+        "bwt": bwt(matrix),
+        "pd": performance_drop(accuracies),
+        "nll_last": sessions[-1]["nll"],
+        "ece_last": sessions[-1]["ece"],
+        "gain_predictor": sessions[0].get("gain_predictor"),
+    }
+    if len(sessions) > 1:
+        first = stored[-1]["session_of_label"] == 0
+        base, novel = float(correct[-1][first].mean()), float(correct[-1][~first].mean())
+        metrics |= {"acc_base": base, "acc_novel": novel, "acc_harmonic": harmonic_mean(base, novel)}
+    return metrics
+
+
+def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    """The document that `hdx train --json` prints; counts and seconds add up over interruptions."""
+    phases = sorted({name for session in sessions for name in session["seconds"]} - {"total"})
+    predictor = sessions[0].get("gain_predictor_seconds", 0.0)
+    seconds = {name: round(sum(session["seconds"].get(name, 0.0) for session in sessions), 3) for name in phases}
+    seconds["sessions"] = round(sum(session["seconds"]["total"] for session in sessions), 3)
+    seconds["gain_predictor"] = predictor
+    return {
+        **about,
+        "state": "finished",
+        "metrics": metrics_of(run_dir, sessions),
+        "sessions": sessions,
+        "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),
+        "images_trained": sum(session["images_trained"] for session in sessions),
+        "seconds": seconds,
+    }

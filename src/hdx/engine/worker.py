@@ -1,0 +1,154 @@
+"""A run, from its directory: `python -m hdx.engine.worker RUN_DIR` on each rank, or `work(run_dir)` in this process."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hdx import registry
+from hdx.config.config import Config
+from hdx.engine import ranks, stop
+from hdx.engine.bank import Bank
+from hdx.engine.build import assemble, choose_device
+from hdx.engine.loop import Loop
+from hdx.engine.record import run_record
+from hdx.engine.report import Lines, Report
+from hdx.errors import HdxError, Interrupted
+from hdx.protocols._base import Session
+from hdx.store.files import write_json
+from hdx.store.lease import Lease
+from hdx.store.meta import machine
+from hdx.store.rundir import RunDir
+
+
+class Tracked(Report):
+    """Passes everything on to another report, and the numbers to the trackers."""
+
+    def __init__(self, inner: Report, trackers: list[Any]) -> None:
+        self.inner, self.trackers = inner, trackers
+
+    def start(self, about: dict[str, Any]) -> None:
+        self.inner.start(about)
+
+    def begin(self, session: Session, sessions: list[Session]) -> None:
+        self.inner.begin(session, sessions)
+
+    def progress(self, state: dict[str, Any]) -> None:
+        self.inner.progress(state)
+
+    def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
+        numbers = {name: record[name] for name in ("acc", "nll", "ece", "classes_seen", "images_forwarded", "images_trained")}
+        for tracker in self.trackers:
+            tracker.log({**numbers, "seconds": record["seconds"]["total"]}, step=record["index"])
+        self.inner.session(record, sessions)
+
+    def end(self, record: dict[str, Any]) -> None:
+        for tracker in self.trackers:
+            tracker.close({name: value for name, value in record["metrics"].items() if value is not None})
+        self.inner.end(record)
+
+
+def work(run_dir: RunDir, report: Report) -> dict[str, Any]:
+    """Run what `config.yaml` of a run directory says, from its last finished session. Returns: the run record.
+
+    Raises: Interrupted, with the run resumable; any HdxError with the run marked failed and the reason in `status.json`.
+    """
+    config = Config.load(run_dir.config_file)
+    with Lease(run_dir.path) if ranks.rank() == 0 else nullcontext():
+        try:
+            return _work(config, run_dir, report)
+        except Interrupted as error:
+            _status(run_dir, "interrupted", reason=str(error))
+            raise
+        except Exception as error:
+            _status(run_dir, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+
+
+def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
+    started, data = time.monotonic(), config.data
+    _status(run_dir, "running")
+    if data["threads"]:
+        torch.set_num_threads(data["threads"])
+    assembly = assemble(data)
+    body = assembly.method.body
+    bank = Bank(Path(data["output_dir"]) / "bank", assembly.method.recipe.eval_batch_size, data["feature_dtype"], assembly.device)
+    about = {
+        "run_id": config.run_id,
+        "run_dir": str(run_dir.path),
+        "exp": config.exp,
+        "seed": data["seed"],
+        "dataset": data["dataset"]["name"],
+        "classes": len(assembly.dataset.classes),
+        "n_sessions": len(assembly.sessions),
+        "method": data["method"]["name"],
+        "adapter": data["adapter"]["name"],
+        "head": data["head"]["name"],
+        "backbone": data["backbone"]["name"],
+        "image_size": body.transform.size,
+        "device": assembly.device.type,
+        "ranks": ranks.world(),
+        "precision": body.precision,
+    }
+    tracked = Tracked(report, _trackers(config, run_dir)) if ranks.rank() == 0 else Report()
+    tracked.start({**about, "done": len(run_dir.session_records())})
+    sessions = Loop(config, assembly, run_dir, bank, tracked).run()
+    about["trainable_parameters"] = sum(p.numel() for p in body.trainable)
+    about["head_parameters"] = sum(p.numel() for p in assembly.method.head.parameters())
+    if ranks.rank() != 0:
+        return {}
+    record = run_record(run_dir, about, sessions)
+    record["seconds"]["wall"] = round(time.monotonic() - started, 3)
+    record["peak_memory_mb"] = round(_peak_memory_mb(assembly.device), 1)
+    write_json(run_dir.path / "meta.json", machine() | {k: record[k] for k in ("precision", "device", "ranks", "peak_memory_mb", "seconds")})
+    write_json(run_dir.path / "record.json", record)
+    _status(run_dir, "finished")
+    tracked.end(record)
+    return record
+
+
+def _status(run_dir: RunDir, state: str, **more: Any) -> None:
+    if ranks.rank() == 0:
+        run_dir.set_status(state, **more)
+
+
+def _trackers(config: Config, run_dir: RunDir) -> list[Any]:
+    chosen = [config.data["tracker"]]
+    if chosen[0]["name"] != "csv":
+        chosen.insert(0, {"name": "csv"})
+    return [registry.build("tracker", options, run_dir.path, config.data, config.run_id) for options in chosen]
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of a rank under torchrun."""
+
+    run_dir = RunDir(Path(argv[0]))
+    logging.basicConfig(format="hdx: %(message)s", stream=sys.stderr)
+    stop.listen()
+    try:
+        ranks.start_ranks(choose_device(Config.load(run_dir.config_file).data))
+        work(run_dir, Lines() if ranks.rank() == 0 else Report())
+    except HdxError as error:
+        if ranks.rank() == 0:
+            print(f"hdx: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        ranks.stop_ranks()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""What the statistics heads share: the bookkeeping around exact moments and a lazy solve."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from hdx.heads._base import Head
+from hdx.heads._moments import Moments
+
+
+class StatisticsHead(Head):
+    """A head solved in closed form from `Moments`.
+
+    Logits are float64: at the size that logits of a thousand features reach, float32 could not show that two orders of
+    the same samples agree. A class without samples has the logit -inf.
+
+    Args:
+        n_features: D.
+        gram: whether `solve` needs the Gram matrix.
+    """
+
+    kind: ClassVar[Literal["statistics", "gradient"]] = "statistics"
+
+    def __init__(self, n_features: int, gram: bool) -> None:
+        super().__init__(n_features)
+        self.moments = Moments(n_features, gram=gram)
+        self._solution: Any = None
+        self._solved_for: tuple[int, torch.device] | None = None
+
+    def expand(self, n_new: int) -> None:
+        """Make room for `n_new` further classes."""
+        super().expand(n_new)
+        self.moments.expand(n_new)
+
+    def prepare(self, features: Tensor) -> Tensor:
+        """What is done to features [N, D] before they are counted or scored."""
+        return features
+
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Take in samples: features [N, D], labels [N] int64 in [0, n_classes)."""
+        self.moments.update(self.prepare(features), labels)
+
+    def merge_ranks(self) -> None:
+        """Sum what each rank took in since the last merge."""
+        self.moments.merge_ranks()
+
+    def merge(self, other: StatisticsHead) -> None:
+        """Add the samples that another head over the same classes took in."""
+        self.moments.merge(other.moments)
+
+    @abstractmethod
+    def solve(self) -> Any:
+        """What `score` needs, computed from `self.moments`."""
+
+    @abstractmethod
+    def score(self, features: Tensor, solution: Any) -> Tensor:
+        """Logits [B, n_classes] of prepared float64 features [B, D]."""
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [B, n_classes] float64 of features [B, D]."""
+        device = self.moments.pivot.device
+        if self._solved_for != (self.moments.version, device):
+            with torch.inference_mode(False):  # the solution outlives the caller's inference mode
+                self._solution = self.solve()
+            self._solved_for = (self.moments.version, device)
+        return self.score(self.prepare(features.to(device)).double(), self._solution)

@@ -1,0 +1,98 @@
+"""Linear discriminant analysis with an exactly updated covariance (First Session Adaptation; streaming LDA)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hdx.heads._statistics import StatisticsHead
+from hdx.options import NonNegativeFloat
+
+log = logging.getLogger(__name__)
+
+
+class LDA(StatisticsHead):
+    """Linear discriminant analysis with one shared covariance, updated exactly.
+
+    logit_c(x) = x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c (+ log prior_c), with x and mu_c taken about the mean of all
+    samples. That changes every logit of a sample by the same amount, so neither softmax nor ranking, and keeps all digits
+    of features with a common offset. S = covariance + ridge * I:
+
+    - `total`: scatter about the mean of all samples / (n - 1), as First Session Adaptation does (with ridge 1).
+    - `within`: scatter about the class means / n, as streaming LDA and scikit-learn do.
+
+    Solved by a float64 Cholesky factor; where S is singular (ridge 0, fewer samples than features) by its
+    pseudo-inverse, with one log line.
+
+    Source: Panos et al. 2023, "First Session Adaptation"; Hayes and Kanan 2020, "Deep Streaming LDA".
+
+    Args:
+        n_features: D.
+        covariance: scatter about the overall mean (total) or about the class means (within).
+        ridge: multiple of the identity added to the covariance; in squared feature units, so do not normalise features.
+        prior: uniform over the seen classes, or empirical (log of the class's share of the samples is added).
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        *,
+        covariance: Literal["total", "within"] = "total",
+        ridge: NonNegativeFloat = 1.0,
+        prior: Literal["uniform", "empirical"] = "uniform",
+    ) -> None:
+        super().__init__(n_features, gram=True)
+        self.covariance = covariance
+        self.ridge = ridge
+        self.prior = prior
+
+    def regularised_covariance(self) -> Tensor:
+        """S [D, D] float64 of the samples so far; only the ridge while there are none."""
+        total = self.moments.total()
+        assert total.gram is not None
+        n, counts = max(total.n, 1), total.counts.clamp(min=1).double()
+        if self.covariance == "total":
+            s = total.sums.sum(0)
+            scatter, dof = total.gram - torch.outer(s, s) / n, max(n - 1, 1)
+        else:
+            scatter, dof = total.gram - (total.sums / counts[:, None]).T @ total.sums, n
+        return scatter / dof + self.ridge * torch.eye(self.n_features, dtype=scatter.dtype, device=scatter.device)
+
+    def solve(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Centre [D], weight [C, D], bias [C]; the bias of a class without samples is -inf."""
+        total = self.moments.total()
+        counts = total.counts.double()
+        n = counts.sum().clamp(min=1)
+        centre = total.sums.sum(0) / n  # about the pivot
+        seen = counts > 0
+        means = torch.where(seen[:, None], total.sums / counts.clamp(min=1)[:, None] - centre, 0.0)  # [C, D]
+        weight = solve_symmetric(self.regularised_covariance(), means.T).T
+        bias = -0.5 * (means * weight).sum(1)
+        if self.prior == "empirical":
+            bias = bias + torch.log(counts / n)
+        return total.pivot + centre, weight, torch.where(seen, bias, -torch.inf)
+
+    def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Logits [B, C]."""
+        centre, weight, bias = solution
+        return torch.addmm(bias, features - centre, weight.T)
+
+
+def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
+    """X with matrix X = right, for a positive semi-definite [D, D] float64 matrix; the least-norm one where it is singular."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    diagonal = factor.diagonal()
+    # the squared ratio bounds the condition number from below; past 1/(D eps) a factor is rounding noise
+    limit = len(matrix) * torch.finfo(matrix.dtype).eps
+    if int(info) == 0 and bool(diagonal.min().square() > limit * diagonal.max().square()):
+        return torch.cholesky_solve(right, factor)
+    values, vectors = torch.linalg.eigh(matrix)
+    keep = values > limit * values.abs().max()
+    log.info(
+        "head lda: covariance of rank %d < %d features, pseudo-inverse used (head.ridge > 0 avoids it)", keep.sum(), len(matrix)
+    )
+    inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
+    return vectors @ (inverse[:, None] * (vectors.T @ right))

@@ -1,0 +1,54 @@
+"""Nearest class mean: also called NMC or a prototype head."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hdx.heads._statistics import StatisticsHead
+
+
+class NCM(StatisticsHead):
+    """Nearest class mean: the class whose mean feature is closest.
+
+    `euclidean`: logit = -||x - mu_c||^2 (Snell et al. 2017, eq. 2). `cosine`: samples are L2-normalised before they are
+    averaged, the mean is normalised again, and the logit is the cosine in [-1, 1]. State: C x D, no covariance.
+
+    Source: Mensink et al. 2013, "Distance-Based Image Classification"; Snell et al. 2017, "Prototypical Networks".
+
+    Args:
+        n_features: D.
+        metric: distance to the class means, euclidean (squared) or cosine.
+    """
+
+    def __init__(self, n_features: int, *, metric: Literal["euclidean", "cosine"] = "euclidean") -> None:
+        super().__init__(n_features, gram=False)
+        self.metric = metric
+
+    def prepare(self, features: Tensor) -> Tensor:
+        """Features, L2-normalised in float64 for the cosine; a zero vector stays zero."""
+        return F.normalize(features.double(), dim=1) if self.metric == "cosine" else features
+
+    def solve(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Origin [D], class means about it [C, D], penalty [C]: 0, or -inf for a class without samples."""
+        total = self.moments.total()
+        counts = total.counts.double()
+        means = total.sums / counts.clamp(min=1)[:, None]  # [C, D] about the pivot
+        penalty = torch.where(counts > 0, 0.0, -torch.inf).to(means)
+        if self.metric == "cosine":
+            return torch.zeros_like(total.pivot), F.normalize(means + total.pivot, dim=1), penalty
+        centre = total.sums.sum(0) / counts.sum().clamp(min=1)  # the mean of all samples does not depend on the pivot
+        return total.pivot + centre, means - centre, penalty
+
+    def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Logits [B, C]: negative squared distances, or cosines."""
+        origin, means, penalty = solution
+        x = features - origin  # [B, D]
+        products = x @ means.T  # [B, C]
+        if self.metric == "cosine":
+            return products + penalty
+        distances = x.square().sum(1, keepdim=True) - 2 * products + means.square().sum(1)
+        return penalty - distances.clamp(min=0)

@@ -1,0 +1,1 @@
+"""Losses of the gradient phase; see `hdx.losses._base.Loss` for the contract."""

@@ -1,0 +1,102 @@
+"""The body: backbone, adapter and pool as one function from images to features, with a digest that names its state."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hdx.adapters._base import Adapter
+from hdx.backbones._base import Backbone
+from hdx.datasets.transforms import EvalTransform
+from hdx.digest import of_json
+from hdx.pools._base import Pool
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Body(nn.Module):
+    """Images to features [B, D] float32.
+
+    Args:
+        backbone, pool: see their contracts.
+        transform: uint8 images to what the backbone sees.
+        precision: the effective precision, "32", "bf16-mixed" or "16-mixed".
+        spec: plain data that names backbone and pool (part of the digest).
+    """
+
+    def __init__(
+        self, backbone: Backbone, pool: Pool, transform: EvalTransform, precision: str, spec: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.backbone, self.pool, self.transform, self.precision = backbone, pool, transform, precision
+        self.spec = {**spec, "transform": transform.describe(), "precision": precision}
+        self.adapter: Adapter | None = None
+        self.trainable: list[nn.Parameter] = []
+        self.memory_format = torch.channels_last if backbone.layout == "map" else torch.contiguous_format
+        self.backbone.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.pool.n_features
+
+    def attach(self, adapter: Adapter) -> None:
+        """Attach an adapter; `trainable` then lists what trains, the pool's own parameters included when anything does."""
+        self.adapter = adapter
+        self.trainable = adapter.attach(self.backbone)
+        if self.trainable:
+            self.trainable += list(self.pool.parameters())
+
+    def train(self, mode: bool = True) -> Body:
+        """Training mode is the adapter's word: most keep the frozen body's statistics."""
+        super().train(mode)
+        if mode and self.adapter is not None:
+            self.adapter.training_mode(self.backbone)
+        elif mode:
+            self.backbone.eval()
+        return self
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The autocast context of the effective precision."""
+        dtype = AUTOCAST.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [B, D] float32 of transformed images [B, 3, S, S]."""
+        images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
+        return self.pool(self.backbone(images)).float()
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Tensor:
+        """Features [B, D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
+        with self.autocast(images.device):
+            return self(self.transform(images))
+
+    def digest(self) -> str:
+        """Hex sha256 of every weight and statistic, the transform and the precision: equal digests give equal features."""
+        digest = hashlib.sha256(of_json(self.spec).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name.endswith("num_batches_tracked"):
+                continue  # counts steps, changes no output
+            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def changed_state(self) -> dict[str, Tensor]:
+        """What a gradient phase may have changed: trainable parameters and all buffers, by name."""
+        ids = {id(parameter) for parameter in self.trainable}
+        state = {name: p.detach() for name, p in self.named_parameters(remove_duplicate=False) if id(p) in ids}
+        return state | {name: b.detach() for name, b in self.named_buffers()}
+
+    def load_changed(self, state: dict[str, Tensor]) -> None:
+        """Take over what `changed_state` gave."""
+        own = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)

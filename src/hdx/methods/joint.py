@@ -1,0 +1,33 @@
+"""Joint: the ceiling that sees all data at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdx.methods._base import Phase, temporary_classifier
+from hdx.methods.first_session import FirstSession
+from hdx.protocols._base import Session
+
+
+class Joint(FirstSession):
+    """Ceiling: the body is adapted once on the training data of all sessions together, past and future.
+
+    Otherwise as `first_session`; a gradient head is trained in each session on the cached features of all data seen so far. It breaks the
+    rules of the protocol on purpose: an upper bound, not a competitor.
+
+    Source: the joint (offline) bound of the class-incremental literature.
+
+    Args:
+        dropout: probability before the temporary head.
+    """
+
+    def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
+        """Session 1: the body on everything; then a gradient head, if there is one, on all data seen."""
+        seen = np.concatenate([past.train for past in sessions[: session.index + 1]])
+        found = [] if session.index else [self._adaptation(session, sessions)]
+        return found + self.head_phases(seen, session.seen_classes)
+
+    def _adaptation(self, session: Session, sessions: list[Session]) -> Phase:
+        classes = sessions[-1].seen_classes
+        everything = np.concatenate([each.train for each in sessions])
+        return self.body_phase(everything, classes, temporary_classifier(self.body.n_features, len(classes), self.dropout))

@@ -1,0 +1,1 @@
+"""Protocols: how data arrives and how it is scored; see `hdx.protocols._base.Protocol` for the contract."""

@@ -1,0 +1,125 @@
+"""Names of components: `names`, `find`, `build`. Strings only, so that looking a name up imports nothing heavy.
+
+A third-party component registers through the entry-point group `hdx.components` under the name `<group>.<name>`
+with the value `module:Class`, and ships `<group>/<name>.yaml` in a folder given with `-cd` or in `./conf`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import lru_cache
+from typing import Any
+
+from hdx.errors import ConfigError
+
+COMPONENTS: dict[str, dict[str, str]] = {
+    "dataset": {
+        "digits": "hdx.datasets.digits:Digits",
+        "omniglot": "hdx.datasets.omniglot:Omniglot",
+        "caltech101": "hdx.datasets.caltech101:Caltech101",
+        "sign_digits": "hdx.datasets.sign_digits:SignDigits",
+        "folder": "hdx.datasets.folder:Folder",
+        "cifar10": "hdx.datasets.cifar:Cifar10",
+        "cifar100": "hdx.datasets.cifar:Cifar100",
+        "formulas": "hdx.datasets.formulas:Formulas",
+    },
+    "backbone": {
+        "tiny": "hdx.backbones.tiny:Tiny",
+        "conv4": "hdx.backbones.conv4:Conv4",
+        "resnet_cifar": "hdx.backbones.resnet_cifar:ResNetCifar",
+        "timm": "hdx.backbones.timm:Timm",
+    },
+    "pool": {
+        "avg": "hdx.pools.avg:Avg",
+        "cls": "hdx.pools.cls:Cls",
+        "gem": "hdx.pools.gem:GeM",
+    },
+    "adapter": {
+        "none": "hdx.adapters.none:NoAdapter",
+        "full": "hdx.adapters.full:Full",
+        "bn": "hdx.adapters.bn:NormAffine",
+        "film": "hdx.adapters.film:Film",
+        "last_block": "hdx.adapters.last_block:LastBlock",
+    },
+    "head": {
+        "ncm": "hdx.heads.ncm:NCM",
+        "lda": "hdx.heads.lda:LDA",
+        "linear": "hdx.heads.linear:Linear",
+        "cosine": "hdx.heads.cosine:Cosine",
+    },
+    "method": {
+        "frozen": "hdx.methods.frozen:Frozen",
+        "first_session": "hdx.methods.first_session:FirstSession",
+        "finetune": "hdx.methods.finetune:Finetune",
+        "joint": "hdx.methods.joint:Joint",
+    },
+    "protocol": {
+        "offline": "hdx.protocols.offline:Offline",
+        "class_incremental": "hdx.protocols.class_incremental:ClassIncremental",
+    },
+    "loss": {"cross_entropy": "hdx.losses.cross_entropy:CrossEntropy"},
+    "trainer": {"default": "hdx.trainers.recipe:Recipe"},
+    "tracker": {
+        "csv": "hdx.trackers.csv:CsvTracker",
+        "wandb": "hdx.trackers.wandb:WandbTracker",
+        "tensorboard": "hdx.trackers.tensorboard:TensorBoardTracker",
+    },
+}
+
+
+@lru_cache(maxsize=1)
+def components() -> dict[str, dict[str, str]]:
+    """All groups with their `{name: "module:Class"}`, hdx's own and third-party ones.
+
+    Raises: ConfigError when an entry point is malformed, names an unknown group or an existing name.
+    """
+    from importlib.metadata import entry_points
+
+    table = {group: dict(entries) for group, entries in COMPONENTS.items()}
+    problems = []
+    for point in entry_points(group="hdx.components"):
+        group, _, name = point.name.partition(".")
+        if group not in table or not name:
+            problems.append(f"entry point '{point.name}': expected '<group>.<name>' with a group of {', '.join(table)}")
+        elif name in table[group]:
+            problems.append(f"entry point '{point.name}' ({point.value}): {group} '{name}' is already {table[group][name]}")
+        else:
+            table[group][name] = point.value
+    if problems:
+        raise ConfigError(problems)
+    return table
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """` Did you mean 'x'?` for the nearest known word, else an empty string."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def names(group: str) -> list[str]:
+    """Names registered in a group. Raises: ConfigError for an unknown group."""
+    table = components()
+    if group not in table:
+        raise ConfigError(f"group '{group}' is unknown.{did_you_mean(group, list(table))}  (hdx list)")
+    return sorted(table[group])
+
+
+def find(group: str, name: str) -> str:
+    """`module:Class` of a component, as a string; nothing is imported. Raises: ConfigError with advice."""
+    known = names(group)
+    if name not in known:
+        raise ConfigError(f"{group} '{name}' is unknown.{did_you_mean(name, known)}  (hdx list {group})")
+    return components()[group][name]
+
+
+def load(group: str, name: str) -> type:
+    """Import the class of a component. Raises: ConfigError for an unknown name."""
+    module, _, cls = find(group, name).partition(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+def build(group: str, options: dict[str, Any], *context: Any) -> Any:
+    """Construct a component: `options` is its config node (`name` plus keyword options), `context` its positionals."""
+    keywords = {key: value for key, value in options.items() if key != "name"}
+    return load(group, options["name"])(*context, **keywords)

@@ -1,0 +1,1 @@
+"""Trainers: the recipe of a gradient phase."""

@@ -1,0 +1,85 @@
+"""The recipe of a gradient phase: optimiser, schedule, batches, augmentation."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Augmentation = Literal["hflip", "vflip", "crop", "resized_crop", "rotate", "jitter"]
+
+
+class Recipe:
+    """How the gradient phase of a method trains; which parameters train is the adapter's word, when is the method's.
+
+    Source: defaults after FSA (Panos et al. 2023: Adam, multistep), shortened for small bodies.
+
+    Args:
+        epochs: passes over the images of a phase.
+        batch_size: images a step over all devices; a phase is cut into batches of nearly equal size, none larger.
+        optimizer: adam, adamw or sgd.
+        lr: learning rate.
+        momentum: of sgd.
+        weight_decay: L2 (sgd, adam) or decoupled (adamw); never on norm affine, biases and adapters' vectors.
+        schedule: constant, multistep, cosine to zero, or onecycle (linear warm-up, cosine to zero).
+        milestones: shares of the phase at which multistep multiplies the rate by `gamma`.
+        gamma: see `milestones`.
+        warmup: share of the phase with a linearly growing rate.
+        augment: batch augmentations, in order.
+        clip_norm: bound on the global gradient norm; None does not clip.
+        feature_epochs: passes over cached features when only a head trains.
+        eval_batch_size: images a forward pass when features are extracted.
+        checkpoint_seconds: seconds between checkpoints inside a phase.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: PositiveInt = 30,
+        batch_size: PositiveInt = 64,
+        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        lr: PositiveFloat = 0.005,
+        momentum: Fraction = 0.9,
+        weight_decay: NonNegativeFloat = 0.0,
+        schedule: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep",
+        milestones: list[float] = [0.25, 0.5, 0.75],  # noqa: B006 - options are read as literals and never changed
+        gamma: Fraction = 0.7,
+        warmup: Fraction = 0.0,
+        augment: list[Augmentation] = [],  # noqa: B006
+        clip_norm: PositiveFloat | None = None,
+        feature_epochs: PositiveInt = 100,
+        eval_batch_size: PositiveInt = 128,
+        checkpoint_seconds: NonNegativeInt = 30,
+    ) -> None:
+        self.epochs, self.batch_size, self.feature_epochs = epochs, batch_size, feature_epochs
+        self.optimizer, self.lr, self.momentum, self.weight_decay = optimizer, lr, momentum, weight_decay
+        self.schedule, self.milestones, self.gamma, self.warmup = schedule, list(milestones), gamma, warmup
+        self.augment, self.clip_norm = list(augment), clip_norm
+        self.eval_batch_size, self.checkpoint_seconds = eval_batch_size, checkpoint_seconds
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at a share `progress` in [0, 1) of the phase: a pure function, so that resuming needs no state."""
+        if progress < self.warmup:
+            return self.lr * (progress + 1e-3) / (self.warmup + 1e-3)
+        if self.schedule == "multistep":
+            return self.lr * self.gamma ** sum(progress >= milestone for milestone in self.milestones)
+        if self.schedule == "constant":
+            return self.lr
+        start = max(self.warmup, 0.1) if self.schedule == "onecycle" else self.warmup
+        if progress < start:
+            return self.lr * (0.04 + 0.96 * progress / start)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / max(1 - start, 1e-9)))
+
+    def build_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`, vectors and scalars without weight decay."""
+        matrices = [p for p in parameters if p.ndim > 1]
+        vectors = [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
+        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer](groups, lr=self.lr)

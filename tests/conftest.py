@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data ($HDX_DATA); the test is skipped where it is absent."""
+    value = os.environ.get("HDX_DATA")
+    if not value or not Path(value).is_dir():
+        pytest.skip("real data needed: set HDX_DATA to the folder that holds omniglot.zip, caltech101.zip and the others")
+    return Path(value).resolve()

@@ -1,0 +1,118 @@
+"""conf/ and the registry in lockstep: names, keys, defaults and headers, and every preset composes."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdx import registry
+from hdx.config import files, paths, schema
+from hdx.config.compose import read_plain
+from hdx.config.validate import load
+
+CONF = paths.packaged()
+FILES = sorted(file for group in registry.COMPONENTS for file in (CONF / group).glob("*.yaml"))
+PRESETS = files.names("exp", [CONF])
+COMPONENTS = [(group, name) for group, entries in registry.COMPONENTS.items() for name in entries]
+
+
+def identify(file: Path) -> str:
+    return f"{file.parent.name}/{file.stem}"
+
+
+def plain(value: Any) -> Any:
+    """YAML knows no tuples, and constructors may have them as defaults."""
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def test_no_folder_without_a_group() -> None:
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} <= {*registry.COMPONENTS, *files.PLAIN}
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
+def test_every_component_has_its_file(group: str, name: str) -> None:
+    file = CONF / group / f"{name}.yaml"
+    assert file.is_file()
+    assert read_plain(file)["name"] == name
+
+
+@pytest.mark.parametrize("file", FILES, ids=identify)
+def test_keys_and_defaults_are_the_constructors(file: Path) -> None:
+    content = read_plain(file)
+    info = schema.describe(file.parent.name, content.pop("name"))
+    assert list(content) == [option.name for option in info.options]
+    if info.name == file.stem:
+        expected = {option.name: "???" if option.required else plain(option.default) for option in info.options}
+        assert content == expected
+        assert {key: type(value) for key, value in content.items()} == {key: type(value) for key, value in expected.items()}
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
+def test_options_read_from_source_are_those_of_the_class(group: str, name: str) -> None:
+    cls = registry.load(group, name)
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    info = schema.describe(group, name)
+    assert [option.name for option in info.options] == [parameter.name for parameter in keywords]
+    for option, parameter in zip(info.options, keywords):
+        assert option.required == (parameter.default is parameter.empty)
+        if not option.required:
+            assert option.default == parameter.default
+    own = cls.__init__ is not object.__init__
+    assert not [parameter for parameter in parameters if own and parameter.kind is parameter.VAR_KEYWORD]
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
+def test_every_option_is_explained_and_every_component_has_a_source(group: str, name: str) -> None:
+    info = schema.describe(group, name)
+    assert info.summary and info.source
+    assert [option.name for option in info.options if not option.meaning] == []
+
+
+@pytest.mark.parametrize("file", [*FILES, CONF / "config.yaml", CONF / "run.yaml", *(CONF / "exp").glob("*.yaml")], ids=identify)
+def test_headers(file: Path) -> None:
+    head = files.header(file)
+    assert head.summary and head.source, file
+    assert head.command.startswith("hdx "), file
+    if file.parent.name in registry.COMPONENTS and file.parent.name != "trainer":
+        assert f"{file.parent.name}={file.stem}" in head.command.split()
+    if file.parent.name == "exp" and head.command.startswith("hdx train"):
+        assert f"+exp={file.stem}" in head.command.split()
+
+
+def test_run_options() -> None:
+    options = {option.name: option.default for option in schema.run_options().options}
+    assert read_plain(CONF / "run.yaml") == options
+
+
+def test_the_defaults_list_is_all_that_config_yaml_has() -> None:
+    content = read_plain(CONF / "config.yaml")
+    assert list(content) == ["defaults"]
+    chosen = [group for entry in content["defaults"] if isinstance(entry, dict) for group in entry]
+    assert sorted(chosen) == sorted(registry.COMPONENTS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_composes_and_is_valid(preset: str) -> None:
+    config = load([f"+exp={preset}"])
+    assert config.exp == preset
+    assert set(config.choices) == set(registry.COMPONENTS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=identify)
+def test_every_file_can_be_chosen(file: Path) -> None:
+    """In a run that it makes sense in: the method that an adapter needs, the body that a pool needs, a folder's path."""
+    group, name = file.parent.name, file.stem
+    beside = {
+        ("method", "first_session"): ["adapter=film"],
+        ("method", "finetune"): ["adapter=film"],
+        ("method", "joint"): ["adapter=film"],
+        ("pool", "cls"): ["backbone=vit_small"],
+        ("dataset", "folder"): ["dataset.path=photos.zip"],
+    }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
+    if beside == ["backbone=vit_small"] and not (CONF / "backbone" / "vit_small.yaml").exists():
+        beside = ["backbone=timm"]
+    assert load([f"{group}={name}", *beside]).choices[group] == name
