@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 COMMANDS = ("train", "list", "show", "config", "doctor", "resume", "pretrain")
 
@@ -47,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, debug, as_json)
 
 
-def load_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a module with SUMMARY, add_arguments, run
-    """The module of a subcommand."""
+def load_command(name: str) -> ModuleType:
+    """The module of a subcommand: SUMMARY, add_arguments, run."""
     import importlib
 
     return importlib.import_module(f"hdx.cli.{name}")

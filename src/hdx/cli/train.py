@@ -36,14 +36,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def with_absolute_paths(config: Config) -> Config:
-    """The config with output_dir and data_dir absolute, so that a run resumes from any folder."""
+    """The config with every path absolute, so that a run resumes from any folder; its identity stays."""
+    from hdx.config.identity import PATHS
+
+    changed = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
+    for group, option in PATHS:
+        node = changed.get(group, config[group])
+        if node.get(option):
+            changed[group] = {**node, option: _absolute(node[option])}
+    return config.replace(**changed)
+
+
+def _absolute(path: str | None) -> str | None:
     from pathlib import Path
 
-    data_dir = config["data_dir"]
-    return config.replace(
-        output_dir=str(Path(config["output_dir"]).expanduser().resolve()),
-        data_dir=str(Path(data_dir).expanduser().resolve()) if data_dir else None,
-    )
+    return str(Path(path).expanduser().resolve()) if path else path
 
 
 def go(config: Config, run_dir: Any, *, as_json: bool) -> int:

@@ -116,7 +116,7 @@ class Loop:
             seed=self.seed,
             parts=(session.index, number),
             device=self.device,
-            augment=Augment(recipe.augment, self.body.transform.size) if images and recipe.augment else None,
+            augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
             transform=self.body.transform if images else None,
         )
         loss = fit(

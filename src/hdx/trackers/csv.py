@@ -27,6 +27,7 @@ class CsvTracker(Tracker):
         self.path = run_dir / "metrics.csv"
         self.columns = list(KEYS)
         self.rows: dict[tuple[str, str], dict[str, str]] = {}
+        self._whole = False  # the file is exactly `rows`, so that one more can be appended
         self._read()
         self._from_before = set(self.rows)
 
@@ -46,12 +47,12 @@ class CsvTracker(Tracker):
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Add a row, or fill up the one of the same session and step."""
         key = (_cell(metrics.get("session", "")), str(step))
-        is_new = key not in self.rows and not set(metrics) - set(self.columns) and self.path.exists()
+        appends = self._whole and key not in self.rows and set(metrics) <= set(self.columns)
         self._drop_from(key)
         self.columns += [name for name in metrics if name not in self.columns]
         row = self.rows.setdefault(key, {})
         row.update({name: _cell(value) for name, value in metrics.items()}, session=key[0], step=key[1])
-        if is_new:
+        if appends:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
         else:
@@ -74,6 +75,7 @@ class CsvTracker(Tracker):
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
+        self._whole = True
 
     def close(self, summary: dict[str, float]) -> None:
         """Nothing: every row is on disk, and the run record holds the summary."""
@@ -81,4 +83,4 @@ class CsvTracker(Tracker):
 
 def _cell(value: float | str) -> str:
     """Shortest text that reads back as the same number."""
-    return value if isinstance(value, str) else repr(int(value) if float(value).is_integer() else float(value))
+    return str(value) if isinstance(value, (str, int)) else repr(float(value))

@@ -14,7 +14,7 @@ class WandbTracker(Tracker):
     """Weights & Biases; offline unless asked, with its files under the run directory.
 
     A resumed run has the same wandb id, so that it continues there. An offline run is sent with
-    `wandb sync <run directory>/wandb/offline-run-*`.
+    `wandb sync --append <run directory>/wandb/offline-run-*`.
 
     Source: Biewald 2020, "Experiment Tracking with Weights and Biases".
 

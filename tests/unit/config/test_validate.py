@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hdx import registry
 from hdx.config.checks import problems as check
 from hdx.config.compose import Composed, compose
 from hdx.config.validate import load, load_with_sources, validate
@@ -96,6 +97,30 @@ def test_a_users_file_without_a_name(user_conf: Write) -> None:
     user_conf("head/mine.yaml", "ridge: 1.0\n")
     (line,) = problems("head=mine")
     assert line.startswith("head: expected a mapping with the key `name`")
+
+
+def test_a_third_party_component(user_conf: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered by an entry point and checked without an import: the package raises when it is imported."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (tmp_path / "outside" / "heads.py").write_text(
+        "from hdx.options import Fraction\n"
+        "class Soft:\n"
+        '    """A soft head.\n\n    Args:\n        share: of the whole.\n    """\n'
+        "    def __init__(self, n_features, *, share: Fraction = 0.5): ...\n"
+    )
+    info = tmp_path / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hdx.components]\nhead.soft = outside.heads:Soft\n")
+    user_conf("head/soft.yaml", "name: soft\nshare: 0.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.components.cache_clear()
+    try:
+        assert load(["head=soft", "head.share=1"])["head.share"] == 1.0
+        assert problems("head=soft", "head.share=2") == ["head.share: expected a float in [0, 1], got 2  (set in: command line)"]
+    finally:
+        registry.components.cache_clear()
 
 
 def test_the_name_is_chosen_by_the_group() -> None:

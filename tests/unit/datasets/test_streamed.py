@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -104,3 +107,36 @@ def test_a_killed_worker_is_an_error_and_the_next_pass_works(make_tree: Callable
         list(data.batches([np.arange(4)] * 50, CPU))
     (again,) = data.batches([np.arange(4)], CPU)
     assert torch.equal(again, data.fetch(np.arange(4)))
+
+
+PARENT = """
+import os, sys, time
+from hdx.datasets._worker import workers
+if __name__ == "__main__":
+    assert "torch" not in sys.modules
+    print(workers().submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert alive(worker)
+        parent.kill()
+    end = time.monotonic() + 10
+    while alive(worker) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(worker)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -187,3 +190,21 @@ def test_unknown_and_repeated_names_are_refused_together() -> None:
     assert len(error.value.problems) == 2
     assert "augmentation 'hflop' is unknown. Did you mean 'hflip'?" in error.value.problems[0]
     assert "augmentation 'crop' is listed twice" in error.value.problems[1]
+
+
+def test_names_are_known_without_torch() -> None:
+    code = "import sys, hdx.datasets.augmentations as a; print('torch' in sys.modules, *a.AUGMENTATIONS)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", *AUGMENTATIONS]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_changes_nothing() -> None:
+    images = smooth_images(8, 3, 40, 40)
+    for names in ([], ["crop", "hflip", "vflip"], list(AUGMENTATIONS)):
+        augment = Augment(names, 64)
+        here, there = augment(images, seeded()), augment(images.cuda(), seeded()).cpu()
+        assert (here.int() - there.int()).abs().max() <= (1 if "rotate" in names else 0)
+    transform = EvalTransform(InputSpec(image_size=64, mean=MEAN, std=STD, crop=0.875), (3, 40, 40))
+    torch.testing.assert_close(transform(images), transform(images.cuda()).cpu(), rtol=0, atol=1e-4)
