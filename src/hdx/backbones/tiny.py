@@ -73,9 +73,8 @@ class Tiny(Backbone):
         last = self.stages[-1]
         assert isinstance(last, Block) and isinstance(last.shortcut, nn.Sequential)
         with torch.no_grad():
-            for norm in (last.bn2, last.shortcut[1]):
-                norm.weight.mul_(factor)
-                norm.bias.mul_(factor)
+            for affine in (*last.bn2.parameters(), *last.shortcut[1].parameters()):
+                affine.mul_(factor)
 
     def last_block(self) -> list[nn.Module]:
         """The fourth stage."""

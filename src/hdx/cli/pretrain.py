@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Overrides of the recipe, and the file to write."""
     _common.add_config_arguments(parser)
     _common.add_json_argument(parser)
-    parser.add_argument("--out", metavar="FILE", default=None, help="file of weights to write (default: OUTPUT_DIR/tiny.safetensors)")
+    parser.add_argument(
+        "--out", metavar="FILE", default=None, help="file of weights to write (default: OUTPUT_DIR/tiny.safetensors)"
+    )
     parser.add_argument("--force", action="store_true", help="train again although the run is finished")
 
 
@@ -37,5 +39,8 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.out or Path(config["output_dir"]) / "tiny.safetensors").resolve()
     code = go(config, run_dir, as_json=args.json)
     size = export_tiny(config, run_dir, path)
-    print(f"wrote {path} ({size / 1e6:.2f} MB); use it with backbone.checkpoint={path}", file=sys.stderr if args.json else sys.stdout)
+    print(
+        f"wrote {path} ({size / 1e6:.2f} MB); use it with backbone.checkpoint={path}",
+        file=sys.stderr if args.json else sys.stdout,
+    )
     return code

@@ -48,6 +48,8 @@ def machine_overrides(overrides: list[str]) -> dict[str, Any]:
     keys = [override.partition("=")[0] for override in overrides]
     fixed = [key for key in keys if key not in UNHASHED]
     if fixed:
-        raise ConfigError(f"{fixed[0]}: a resumed run keeps its config; expected one of {', '.join(UNHASHED)} (another config is another run: hdx train)")
+        raise ConfigError(
+            f"{fixed[0]}: a resumed run keeps its config; expected one of {', '.join(UNHASHED)}  (another config: hdx train)"
+        )
     config = load(overrides)
     return {key: config[key] for key in keys}

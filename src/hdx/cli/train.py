@@ -39,7 +39,7 @@ def with_absolute_paths(config: Config) -> Config:
     """The config with every path absolute, so that a run resumes from any folder; its identity stays."""
     from hdx.config.identity import PATHS
 
-    changed = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
+    changed: dict[str, Any] = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
     for group, option in PATHS:
         node = changed.get(group, config[group])
         if node.get(option):

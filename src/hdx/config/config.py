@@ -10,6 +10,7 @@ from typing import Any
 
 from hdx.config import identity
 from hdx.errors import ConfigError
+from hdx.store.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Config:
     def save(self, path: Path | str) -> None:
         """Write a file that `load` reads; above the config itself stand the preset, the choices and the hash."""
         head = {"exp": self.exp, "group": self.group_hash, "choices": self.choices}
-        Path(path).write_text(_dump(head) + self.to_yaml(), encoding="utf-8")
+        write_bytes(Path(path), (_dump(head) + self.to_yaml()).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> Config:

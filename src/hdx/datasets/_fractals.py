@@ -1,7 +1,7 @@
 """Fractals drawn by the chaos game on iterated function systems; one system is one class.
 
-Kataoka et al. 2020 (FractalDB: fractals as classes, jittered parameters as instances); the singular values of the maps are drawn so
-that the attractors fill the plane well (the sigma-factor of Anderson & Farrell 2022, from memory).
+Kataoka et al. 2020 (FractalDB: fractals as classes, jittered parameters as instances); the singular values of the maps
+are drawn so that the attractors fill the plane well (the sigma-factor of Anderson & Farrell 2022, from memory).
 """
 
 from __future__ import annotations

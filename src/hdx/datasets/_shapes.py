@@ -59,7 +59,7 @@ def shape_images(seed: int, index: int, variants: int, size: int) -> np.ndarray:
 
 
 def painted(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colour images [K, 3, S, S] in [0, 1] of intensities [K, S, S]: plain ink on plain paper half of the time, else on textures."""
+    """Colour images [K, 3, S, S] in [0, 1] of intensities [K, S, S]: ink on plain paper half of the time, else on textures."""
     n_images, size = len(masks), masks.shape[-1]
     ink, paper = rng.random((n_images, 3, 1, 1)), rng.random((n_images, 3, 1, 1))
     grey = rng.random((n_images, 1, 1, 1)) < 0.4

@@ -19,7 +19,7 @@ def _curves(control: np.ndarray) -> np.ndarray:
 
 def _alphabet_glyph(rng: np.random.Generator) -> np.ndarray:
     """Control points [strokes, 4, 2]: curves, straight lines and loops; a stroke often starts where the last one ended."""
-    strokes = []
+    strokes: list[np.ndarray] = []
     for _ in range(int(rng.choice([1, 2, 3, 4, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1]))):
         control = rng.uniform(0, 1, (4, 2))
         if strokes and rng.random() < 0.55:

@@ -31,8 +31,8 @@ class Formulas(Dataset):
 
     Source: fractals as classes after Kataoka et al. 2020 (FractalDB); glyphs and superformula shapes are hdx's own.
 
-    A class's parameters are jittered for every image, which is then turned, scaled, coloured and sometimes blurred. The same options give
-    the same pixels up to rounding on every machine.
+    A class's parameters are jittered for every image, which is then turned, scaled, coloured and sometimes blurred. The
+    same options give the same pixels up to rounding on every machine.
 
     Args:
         fractals: classes that are attractors of iterated function systems.

@@ -56,7 +56,9 @@ class Bank:
             self._extract(body, entry, images, self._filled(missing, entry, soon))
         ranks.barrier()
         if not entry.valid(indices).all():
-            raise RuntimeError(f"features bank {entry.folder}: rows written by another rank are not visible; share output_dir between nodes")
+            raise RuntimeError(
+                f"features bank {entry.folder}: rows written by another rank are not visible; share output_dir between nodes"
+            )
         return entry.features[indices].astype(np.float32)
 
     def _entry(self, digest: str, images: ImageSet, body: Body) -> Entry:
@@ -106,7 +108,9 @@ class Entry:
         if found == sizes:
             return
         if found:
-            log.warning("features bank %s: expected files of %s bytes, got %s; computing the features again", folder, sizes, found)
+            log.warning(
+                "features bank %s: expected files of %s bytes, got %s; computing the features again", folder, sizes, found
+            )
         write_json(folder / "about.json", about)
         for name, size in sizes.items():
             temporary = folder / f".{name}.{secrets.token_hex(6)}.tmp"

@@ -51,7 +51,9 @@ def choose_device(config: dict[str, Any]) -> torch.device:
     if config["accelerator"] == "cpu" or (config["accelerator"] == "auto" and available == 0):
         return torch.device("cpu")
     if available < config["devices"]:
-        raise ConfigError(f"devices: expected at most {available} on this machine, got {config['devices']}; set accelerator=cpu or devices={available}")
+        raise ConfigError(
+            f"devices: expected at most {available} GPUs (what torch sees here), got {config['devices']}; or accelerator=cpu"
+        )
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device

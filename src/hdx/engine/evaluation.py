@@ -15,8 +15,8 @@ CHUNK = 1024
 def predict(head: Head, features: np.ndarray, labels: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
     """Per-sample results of `head` on features [N, D] with labels [N] (positions of logits); the same on any number of ranks.
 
-    Returns: `prediction` int64, `log_p_label`, `confidence` (probability of the prediction) float64, `rank` int64 (logits above the
-    label's, so top-k accuracy is the share with rank < k). Ties go to the lowest position.
+    Returns: `prediction` int64, `log_p_label`, `confidence` (probability of the prediction) float64, `rank` int64 (logits
+    above the label's, so top-k accuracy is the share with rank < k). Ties go to the lowest position.
     """
     columns = np.zeros((4, len(labels)))
     for number, start in enumerate(range(0, len(labels), CHUNK)):

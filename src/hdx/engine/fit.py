@@ -87,7 +87,14 @@ class Control(pl.Callback):
         epochs = self.loader.total // self.loader.steps_per_epoch
         epoch = -(-self.step // self.loader.steps_per_epoch)
         self.report(
-            {"step": self.step, "steps": self.loader.total, "epoch": epoch, "epochs": epochs, "loss": self.loss, "images_per_s": speed}
+            {
+                "step": self.step,
+                "steps": self.loader.total,
+                "epoch": epoch,
+                "epochs": epochs,
+                "loss": self.loss,
+                "images_per_s": speed,
+            }
         )
 
     def _save(self, trainer: pl.Trainer, method: Method) -> None:
@@ -162,5 +169,11 @@ def fit(
 
 
 def _quiet() -> None:
-    for name in ("pytorch_lightning", "lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
+    for name in (
+        "pytorch_lightning",
+        "lightning",
+        "lightning_fabric",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning.pytorch",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -81,13 +81,15 @@ def prepare(config: Config, *, force: bool = False, retry_failed: bool = False) 
     run_dir = RunDir(Path(config["output_dir"]) / "runs" / config.run_id)
     status = run_dir.status()
     if status["state"] == "failed" and not (force or retry_failed):
-        raise RunError(f"run {config.run_id} failed before: {status.get('reason')}; add --retry-failed to try it again, --force to start it over")
+        raise RunError(f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, --force starts over")
     if force:
         run_dir.clear()
     if not run_dir.config_file.exists():
         try:
             run_dir.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise HdxError(f"output_dir: expected a folder that can be written, got {config['output_dir']} ({error.strerror}); set output_dir=…") from None
+            raise HdxError(
+                f"output_dir: expected a folder that can be written, got {config['output_dir']} ({error.strerror})"
+            ) from None
         config.save(run_dir.config_file)
     return run_dir

@@ -1,4 +1,4 @@
-"""Batches of a gradient phase: the order of an epoch is a pure function of (seed, session, phase, epoch), so any step can be resumed."""
+"""Batches of a gradient phase: an epoch's order is a pure function of (seed, session, phase, epoch); any step can be resumed."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,7 @@ class Loop:
         self.head.merge_ranks()
 
     def _gain_predictor(self) -> dict[str, Any]:
-        """FSA's gain predictor: mean pairwise cosine distance of (at most 2,000 of) the first session's images, body not yet adapted."""
+        """FSA's gain predictor, on at most 2,000 of the first session's images under the body as it is before it adapts."""
         before, started = self.bank.forwarded, time.monotonic()
         indices = self.sessions[0].train
         indices = indices[:: -(-len(indices) // PREDICTOR_IMAGES)]

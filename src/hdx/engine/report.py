@@ -70,7 +70,7 @@ def headline(about: dict[str, Any]) -> list[str]:
     return [
         f"{about['exp']}: {about['method']}, {about['backbone']}{adapter} at {about['image_size']} px, {about['head']} head, "
         f"{about['dataset']} ({about['classes']} classes in {about['n_sessions']} sessions{done}), seed {about['seed']}",
-        f"run {about['run_id']} on {about['device']}, {about['ranks']} rank{'s' if about['ranks'] > 1 else ''}, precision {about['precision']}",
+        f"run {about['run_id']} on {about['device']}, {about['ranks']} rank(s), precision {about['precision']}",
     ]
 
 

@@ -32,7 +32,9 @@ def load_session(folder: Path, session: int, method: Method, n_classes: int) -> 
     try:
         state = load_file(path)
     except Exception as error:
-        raise RunError(f"{path}: expected the checkpoint of session {session}, got {error}; run again with --force to redo the run") from None
+        raise RunError(
+            f"{path}: expected the checkpoint of session {session}, got {error}; run again with --force to redo the run"
+        ) from None
     parts: dict[str, dict[str, Tensor]] = {"body": {}, "head": {}, "extra": {}}
     for key, value in state.items():
         part, _, name = key.partition("/")

@@ -35,21 +35,26 @@ class Tracked(Report):
         self.inner, self.trackers = inner, trackers
 
     def start(self, about: dict[str, Any]) -> None:
+        """Show it."""
         self.inner.start(about)
 
     def begin(self, session: Session, sessions: list[Session]) -> None:
+        """Show it."""
         self.inner.begin(session, sessions)
 
     def progress(self, state: dict[str, Any]) -> None:
+        """Show it."""
         self.inner.progress(state)
 
     def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
+        """Log the session, show it."""
         numbers = {name: record[name] for name in ("acc", "nll", "ece", "classes_seen", "images_forwarded", "images_trained")}
         for tracker in self.trackers:
             tracker.log({**numbers, "seconds": record["seconds"]["total"]}, step=record["index"])
         self.inner.session(record, sessions)
 
     def end(self, record: dict[str, Any]) -> None:
+        """Close the trackers with the metrics, show it."""
         for tracker in self.trackers:
             tracker.close({name: value for name, value in record["metrics"].items() if value is not None})
         self.inner.end(record)
@@ -107,7 +112,10 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     record = run_record(run_dir, about, sessions)
     record["seconds"]["wall"] = round(time.monotonic() - started, 3)
     record["peak_memory_mb"] = round(_peak_memory_mb(assembly.device), 1)
-    write_json(run_dir.path / "meta.json", machine() | {k: record[k] for k in ("precision", "device", "ranks", "peak_memory_mb", "seconds")})
+    write_json(
+        run_dir.path / "meta.json",
+        machine() | {k: record[k] for k in ("precision", "device", "ranks", "peak_memory_mb", "seconds")},
+    )
     write_json(run_dir.path / "record.json", record)
     _status(run_dir, "finished")
     tracked.end(record)

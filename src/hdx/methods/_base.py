@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from hdx.trainers.recipe import Recipe
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
 from hdx.methods._body import Body
 from hdx.protocols._base import Session
+from hdx.trainers.recipe import Recipe
 
 
 @dataclass
@@ -106,4 +106,3 @@ class Method(pl.LightningModule):
 def temporary_classifier(n_features: int, n_classes: int, dropout: float) -> nn.Module:
     """Dropout and a linear layer, thrown away after the phase (FSA's session-1 head)."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_classes))
-

@@ -28,9 +28,7 @@ class Body(nn.Module):
         spec: plain data that names backbone and pool (part of the digest).
     """
 
-    def __init__(
-        self, backbone: Backbone, pool: Pool, transform: EvalTransform, precision: str, spec: dict[str, Any]
-    ) -> None:
+    def __init__(self, backbone: Backbone, pool: Pool, transform: EvalTransform, precision: str, spec: dict[str, Any]) -> None:
         super().__init__()
         self.backbone, self.pool, self.transform, self.precision = backbone, pool, transform, precision
         self.spec = {**spec, "transform": transform.describe(), "precision": precision}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hdx.trainers.recipe import Recipe
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
 from hdx.methods._base import Method, Phase, temporary_classifier
 from hdx.methods._body import Body
 from hdx.options import Fraction
 from hdx.protocols._base import Session
+from hdx.trainers.recipe import Recipe
 
 
 class Finetune(Method):

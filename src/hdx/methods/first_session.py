@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from hdx.trainers.recipe import Recipe
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
 from hdx.methods._base import Method, Phase, temporary_classifier
 from hdx.methods._body import Body
 from hdx.options import Fraction
 from hdx.protocols._base import Session
+from hdx.trainers.recipe import Recipe
 
 
 class FirstSession(Method):
     """First Session Adaptation: adapt the body on session 1 with a temporary linear head, then freeze it.
 
-    The temporary head (with dropout before it) is thrown away; `head` is then updated on the adapted features, exactly where it is a
-    statistics head. A gradient head keeps training on each session's cached features (the paper's LL arm).
+    The temporary head (with dropout before it) is thrown away; `head` is then updated on the adapted features, exactly
+    where it is a statistics head. A gradient head keeps training on each session's cached features (the paper's LL arm).
 
     Source: Panos et al. 2023, "First Session Adaptation"; settings read in the authors' code.
 

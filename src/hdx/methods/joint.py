@@ -12,8 +12,8 @@ from hdx.protocols._base import Session
 class Joint(FirstSession):
     """Ceiling: the body is adapted once on the training data of all sessions together, past and future.
 
-    Otherwise as `first_session`; a gradient head is trained in each session on the cached features of all data seen so far. It breaks the
-    rules of the protocol on purpose: an upper bound, not a competitor.
+    Otherwise as `first_session`; a gradient head is trained in each session on the cached features of all data seen so
+    far. It breaks the rules of the protocol on purpose: an upper bound, not a competitor.
 
     Source: the joint (offline) bound of the class-incremental literature.
 

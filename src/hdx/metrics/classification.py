@@ -38,8 +38,8 @@ def ece(confidences: np.ndarray, correct: np.ndarray, n_bins: int = 15) -> float
 def mean_cosine_distance(features: np.ndarray) -> float | None:
     """Mean over pairs i != j of 1 - cos(f_i, f_j) of features [N, D]; None under two samples.
 
-    FSA's gain predictor (Panos et al. 2023) when the features are the first session's images under the unadapted body; closed form
-    over the sum of unit vectors, O(N D). The exact statistic of the paper is taken from memory.
+    FSA's gain predictor (Panos et al. 2023) when the features are the first session's images under the unadapted body;
+    closed form over the sum of unit vectors, O(N D). The exact statistic of the paper is taken from memory.
     """
     if len(features) < 2:
         return None

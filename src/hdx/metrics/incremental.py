@@ -1,6 +1,6 @@
-"""Class-incremental metrics from the accuracy matrix A: A[i, j] = accuracy after session i on the test images of session j's classes.
+"""Class-incremental metrics from the accuracy matrix A: A[i, j] = accuracy after session i on the classes of session j.
 
-Entries with j > i are nan: those classes are not among the logits yet. Sizes weigh sessions where the field's definition is per sample.
+Entries with j > i are nan: those classes are not among the logits yet.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from hdx.seeds import stream
 
 
 def class_order(n_classes: int, order_seed: int) -> np.ndarray:
-    """A permutation of the classes, drawn as the field's toolboxes draw it (numpy's legacy generator), so 1993 means what it means there."""
+    """A permutation of the classes, drawn as the field's toolboxes draw it, so that 1993 means what it means there."""
     return np.random.RandomState(order_seed).permutation(n_classes)  # noqa: NPY002
 
 
@@ -23,7 +23,7 @@ def check_shots(images: ImageSet, classes: list[str], shots: int | None) -> None
     smallest = int(counts.argmin())
     if counts[smallest] < shots:
         raise ConfigError(
-            f"protocol.shots: expected at most {counts[smallest]} (class '{classes[smallest]}' has no more training images), got {shots}"
+            f"protocol.shots: expected at most {counts[smallest]} (training images of class '{classes[smallest]}'), got {shots}"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from hdx.errors import RunError
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write(file)` on a temporary file beside `path`, fsync it and rename it over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -28,7 +28,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Atomically write bytes."""
-    write_atomic(path, lambda file: file.write(content) and None)
+    write_atomic(path, lambda file: file.write(content))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,9 +20,9 @@ STALE_S = 60.0
 class Lease:
     """Holds `lease.json` in a run directory and beats until released; use as a context manager.
 
-    The file is created by linking a finished temporary file, which fails where one exists. A holder on this host is dead when its process
-    is gone; one on another host when its heartbeat is older than a minute. A dead holder's file is taken away by a rename, which
-    only one taker wins.
+    The file is created by linking a finished temporary file, which fails where one exists. A holder on this host is dead
+    when its process is gone; one on another host when its heartbeat is older than a minute. A dead holder's file is taken
+    away by a rename, which only one taker wins.
 
     Raises: RunError naming the holder when the run is held.
     """
@@ -43,7 +43,7 @@ class Lease:
             holder = self._holder()
             if holder is not None and not _dead(holder):
                 raise RunError(
-                    f"run {self.path.parent}: process {holder['pid']} on {holder['host']} has it; wait for it, or stop it and run again"
+                    f"run {self.path.parent}: process {holder['pid']} on {holder['host']} has it; wait for it or stop it"
                 )
             self._take_away(holder)
         raise RunError(f"run {self.path.parent}: another process took it just now; run again to see who")

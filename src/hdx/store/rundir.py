@@ -46,7 +46,7 @@ class RunDir:
 
     def session_records(self) -> list[dict[str, Any]]:
         """Records of the finished sessions, from session 0 up to the first that is missing."""
-        records = []
+        records: list[dict[str, Any]] = []
         while (path := self.path / "sessions" / f"{len(records):02d}.json").exists():
             records.append(read_json(path))
         return records

@@ -17,7 +17,15 @@ CPU = torch.device("cpu")
 def loader(source: object, n: int = 50, *, epochs: int = 3, batch_size: int = 16, seed: int = 0, **more: object) -> PhaseLoader:
     indices = np.arange(100, 100 + n)
     return PhaseLoader(
-        source, indices, indices % 7, epochs=epochs, batch_size=batch_size, seed=seed, parts=(0, 0), device=CPU, **more  # type: ignore[arg-type]
+        source,
+        indices,
+        indices % 7,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        parts=(0, 0),
+        device=CPU,
+        **more,  # type: ignore[arg-type]
     )
 
 

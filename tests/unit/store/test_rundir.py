@@ -59,7 +59,10 @@ def test_a_lease_of_a_living_process_is_respected(tmp_path: Path) -> None:
 
 
 def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    code = "import os, sys; from pathlib import Path; from hdx.store.lease import Lease; Lease(Path(sys.argv[1])).__enter__(); os._exit(9)"
+    code = (
+        "import os, sys; from pathlib import Path; from hdx.store.lease import Lease\n"
+        "Lease(Path(sys.argv[1])).__enter__(); os._exit(9)"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert (tmp_path / "lease.json").exists()
     with Lease(tmp_path) as lease:
