@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,18 @@ def identify(file: Path) -> str:
 def plain(value: Any) -> Any:
     """YAML knows no tuples, and constructors may have them as defaults."""
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def presets_of(command: str) -> list[str]:
+    """What a command chooses with `+exp=a` or `'+exp=[a,b]'`."""
+    word = next(word for word in shlex.split(command) if word.startswith("+exp="))
+    return word.removeprefix("+exp=").strip("[]").split(",")
+
+
+def overrides_of(preset: str) -> list[str]:
+    """The preset, and the path that a setting on the user's own copy of a dataset asks for."""
+    on_folder = {"override /dataset": "folder"} in read_plain(CONF / "exp" / f"{preset}.yaml").get("defaults", [])
+    return [f"+exp={preset}", *(["dataset.path=photos.zip"] if on_folder else [])]
 
 
 def test_no_folder_without_a_group() -> None:
@@ -80,7 +94,7 @@ def test_headers(file: Path) -> None:
     if file.parent.name in registry.COMPONENTS and file.parent.name != "trainer":
         assert f"{file.parent.name}={file.stem}" in head.command.split()
     if file.parent.name == "exp" and head.command.startswith("hdx train"):
-        assert f"+exp={file.stem}" in head.command.split()
+        assert file.stem in presets_of(head.command)
 
 
 def test_run_options() -> None:
@@ -97,9 +111,22 @@ def test_the_defaults_list_is_all_that_config_yaml_has() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_composes_and_is_valid(preset: str) -> None:
-    config = load([f"+exp={preset}"])
+    config = load(overrides_of(preset))
     assert config.exp == preset
     assert set(config.choices) == set(registry.COMPONENTS)
+
+
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset.startswith("setting_")])
+def test_every_setting_keeps_what_the_method_preset_chose(preset: str) -> None:
+    """A setting says what arrives when, and how long to train; it goes with any method of the paper."""
+    for method in ("fsa_film", "fsa_full", "fsa_na"):
+        alone, both = load([f"+exp={method}"]), load([f"+exp=[{method},{preset}]", *overrides_of(preset)[1:]])
+        assert all(both[group] == alone[group] for group in ("adapter", "head", "method", "loss", "pool"))
+        assert both["trainer.lr"] == alone["trainer.lr"]
+        n_classes = int(re.search(r"of (\d+) classes", files.header(CONF / "exp" / f"{preset}.yaml").summary)[1])  # type: ignore[index]
+        n_sessions = 1 + (n_classes - both["protocol.first"]) / both["protocol.step"]
+        assert f"({n_sessions:.0f} sessions)" in files.header(CONF / "exp" / f"{preset}.yaml").summary
+        assert n_sessions == int(n_sessions)
 
 
 @pytest.mark.parametrize("file", FILES, ids=identify)

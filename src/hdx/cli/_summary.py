@@ -18,9 +18,9 @@ def summary(record: dict[str, Any]) -> list[str]:
     return [*lines, *_metrics(record), f"run {record['run_dir']}"]
 
 
-def curve(accuracies: list[float]) -> str:
+def curve(accuracies: list[float | None]) -> str:
     """Accuracies in [0, 1] as block characters, one a session."""
-    return "".join(BARS[min(8, max(0, round(8 * value)))] for value in accuracies)
+    return "".join(BARS[min(8, max(0, round(8 * (value or 0))))] for value in accuracies)
 
 
 def percent(value: float | None) -> str:
@@ -28,12 +28,17 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
+def fixed(value: float | None, digits: int, scale: float = 1.0) -> str:
+    """A number with so many decimals, or `-` where it is not defined (a session without test images)."""
+    return "-" if value is None else f"{scale * value:.{digits}f}"
+
+
 def _table(sessions: list[dict[str, Any]]) -> list[str]:
     lines = ["session  classes  train   test  accuracy    nll    ece  seconds"]
     for s in sessions:
         lines.append(
             f"{s['index'] + 1:>7}  {s['classes_seen']:>7}  {s['n_train']:>5}  {s['n_test']:>5}  {percent(s['acc']):>7} %"
-            f"  {s['nll']:5.2f}  {s['ece']:5.3f}  {s['seconds']['total']:>7.1f}"
+            f"  {fixed(s['nll'], 2):>5}  {fixed(s['ece'], 3):>5}  {s['seconds']['total']:>7.1f}"
         )
     return lines
 
@@ -41,7 +46,7 @@ def _table(sessions: list[dict[str, Any]]) -> list[str]:
 def _matrix(sessions: list[dict[str, Any]]) -> list[str]:
     lines = ["accuracy (%) on the classes of session …", "after    " + "".join(f"{s['index'] + 1:>7}" for s in sessions)]
     for s in sessions:
-        lines.append(f"{s['index'] + 1:>5}    " + "".join(f"{100 * value:7.1f}" for value in s["acc_by_session"]))
+        lines.append(f"{s['index'] + 1:>5}    " + "".join(f"{fixed(value, 1, 100):>7}" for value in s["acc_by_session"]))
     return [*lines, ""]
 
 
@@ -58,6 +63,6 @@ def _metrics(record: dict[str, Any]) -> list[str]:
     return [
         first,
         f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
-        f"images trained {record['images_trained']:,}   gain predictor {m['gain_predictor']:.3f}",
+        f"images trained {record['images_trained']:,}   gain predictor {fixed(m['gain_predictor'], 3)}",
         f"seconds {seconds['wall']:.1f}  ({spent})",
     ]

@@ -22,20 +22,20 @@ def run(args: argparse.Namespace) -> int:
     """Find the run and go on."""
     from pathlib import Path
 
-    from hdx.cli.train import go
+    from hdx.cli.train import absolute, go
     from hdx.config.config import Config
-    from hdx.errors import RunError
+    from hdx.engine.launch import adopt
     from hdx.store.rundir import find_run
 
     changes = machine_overrides(args.overrides)
     run_dir = find_run(args.run, Path(changes.get("output_dir", "outputs")))
-    config = Config.load(run_dir.config_file)
-    status = run_dir.status()
-    if status["state"] == "failed" and not args.retry_failed:
-        raise RunError(f"run {config.run_id} failed: {status.get('reason')}; add --retry-failed to go on")
-    if changes:
-        config = config.replace(**changes)
-        config.save(run_dir.config_file)
+    for key in {"output_dir", "data_dir"} & set(changes):
+        changes[key] = absolute(changes[key])
+    config = Config.load(run_dir.config_file).replace(**changes)
+    home = run_dir.path.parents[1]
+    if home.name == "runs" and run_dir.path == home / config.run_id:
+        config = config.replace(output_dir=str(home.parent))  # wherever the folder was moved to
+    adopt(config, run_dir, retry_failed=args.retry_failed)
     return go(config, run_dir, as_json=args.json)
 
 
@@ -45,11 +45,12 @@ def machine_overrides(overrides: list[str]) -> dict[str, Any]:
     from hdx.config.validate import load
     from hdx.errors import ConfigError
 
+    allowed = [key for key in UNHASHED if key != "seed"]
     keys = [override.partition("=")[0] for override in overrides]
-    fixed = [key for key in keys if key not in UNHASHED]
+    fixed = [key for key in keys if key not in allowed]
     if fixed:
         raise ConfigError(
-            f"{fixed[0]}: a resumed run keeps its config; expected one of {', '.join(UNHASHED)}  (another config: hdx train)"
+            f"{fixed[0]}: a resumed run keeps its config; expected one of {', '.join(allowed)}  (another config: hdx train)"
         )
     config = load(overrides)
     return {key: config[key] for key in keys}

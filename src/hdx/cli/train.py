@@ -39,15 +39,16 @@ def with_absolute_paths(config: Config) -> Config:
     """The config with every path absolute, so that a run resumes from any folder; its identity stays."""
     from hdx.config.identity import PATHS
 
-    changed: dict[str, Any] = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
+    changed: dict[str, Any] = {key: absolute(config[key]) for key in ("output_dir", "data_dir")}
     for group, option in PATHS:
         node = changed.get(group, config[group])
         if node.get(option):
-            changed[group] = {**node, option: _absolute(node[option])}
+            changed[group] = {**node, option: absolute(node[option])}
     return config.replace(**changed)
 
 
-def _absolute(path: str | None) -> str | None:
+def absolute(path: str | None) -> str | None:
+    """A path that means the same from every folder; None stays."""
     from pathlib import Path
 
     return str(Path(path).expanduser().resolve()) if path else path

@@ -51,10 +51,9 @@ class Bank:
             soon: rows that the same body state will be asked for later; they fill the last batch, so that none is padded in vain.
         """
         entry = self._entry(digest, images, body)
-        missing = np.unique(indices[~entry.valid(indices)])
+        missing = _agreed(np.unique(indices[~entry.valid(indices)]), len(images))
         if len(missing):
-            self._extract(body, entry, images, self._filled(missing, entry, soon))
-        ranks.barrier()
+            self._extract(body, entry, images, self._filled(missing, entry, soon, len(images)))
         if not entry.valid(indices).all():
             raise RuntimeError(
                 f"features bank {entry.folder}: rows written by another rank are not visible; share output_dir between nodes"
@@ -72,21 +71,32 @@ class Bank:
             self._entries[key] = Entry(folder, len(images), body.n_features, self.dtype)
         return self._entries[key]
 
-    def _filled(self, missing: np.ndarray, entry: Entry, soon: np.ndarray) -> np.ndarray:
+    def _filled(self, missing: np.ndarray, entry: Entry, soon: np.ndarray, n_rows: int) -> np.ndarray:
         room = -len(missing) % (self.batch_size * ranks.world())
         later = np.setdiff1d(soon, missing)
-        return np.concatenate([missing, later[~entry.valid(later)][:room]]) if len(later) else missing
+        return np.concatenate([missing, _agreed(later[~entry.valid(later)], n_rows)[:room]]) if len(later) else missing
 
     def _extract(self, body: Body, entry: Entry, images: ImageSet, rows: np.ndarray) -> None:
         parts = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
         mine = parts[ranks.rank() :: ranks.world()]
         for part, batch in zip(mine, images.batches(mine, self.device)):
             if stop.requested():
-                raise Interrupted("stopped while extracting features")
+                break
             if len(part) < self.batch_size:
                 batch = torch.cat([batch, batch[-1:].expand(self.batch_size - len(part), *batch.shape[1:])])
             entry.write(part, body.embed(batch)[: len(part)].cpu().numpy())
             self.forwarded += len(part)
+        if ranks.any_rank(stop.requested()):  # all ranks leave together; this is also where they wait for each other
+            raise Interrupted("stopped while extracting features")
+
+
+def _agreed(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Rows that any rank names, ascending: while ranks look, another process may write, and they must share the same work."""
+    if ranks.world() == 1:
+        return rows
+    named = torch.zeros(n_rows, dtype=torch.int32)
+    named[torch.from_numpy(rows)] = 1
+    return np.flatnonzero(ranks.all_sum(named).numpy())
 
 
 class Entry:

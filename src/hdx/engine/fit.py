@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
 from hdx.engine import ranks, stop
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.state import load_phase, save_phase
-from hdx.errors import Interrupted
+from hdx.errors import Interrupted, RunError
 from hdx.methods._base import Method, Phase
 from hdx.seeds import derive
 
@@ -35,7 +37,7 @@ class Control(pl.Callback):
         seed, parts: of the streams.
         report: called with {step, steps, epoch, epochs, loss, images_per_s} about twice a second.
         resumed: what `load_phase` found.
-        losses: of the steps since the last report.
+        losses: of this epoch's steps; their mean is the loss that is shown, and at the end recorded.
     """
 
     loader: PhaseLoader
@@ -50,15 +52,28 @@ class Control(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, method: pl.LightningModule) -> None:
         """Take over the optimiser of the interrupted phase."""
+        stop.keep_listening()
+        self.counted = 0
         self.step, self.saved, self.reported = self.loader.start, time.monotonic(), time.monotonic()
         if self.resumed is not None:
-            trainer.optimizers[0].load_state_dict(self.resumed["optimizer"])
+            self._load_optimizer(trainer.optimizers[0], self.resumed["optimizer"])
+            self.losses = list(self.resumed["losses"].to(trainer.strategy.root_device).unbind())
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if scaler is not None and self.resumed["scaler"]:
                 scaler.load_state_dict(self.resumed["scaler"])
 
+    def _load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        try:
+            optimizer.load_state_dict(state)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self.file}: the optimiser's state does not fit ({error}); delete the file to redo the phase"
+            ) from None
+
     def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Any, batch_idx: int) -> None:
         """Seed the step (dropout) and set its rate: both pure functions of the step."""
+        if self.step % self.loader.steps_per_epoch == 0:
+            self.losses.clear()
         torch.manual_seed(derive(self.seed, "step", *self.parts, self.step, ranks.rank()))
         rate = method.recipe.rate(self.step / self.loader.total)
         for group in trainer.optimizers[0].param_groups:
@@ -67,23 +82,28 @@ class Control(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count, report, save, stop."""
         self.step += 1
+        self.counted += len(batch[1]) * ranks.world()
         self.losses.append(outputs["loss"].detach())
         now, last = time.monotonic(), self.step == self.loader.total
-        if last or now - self.reported >= REPORT_S:
-            self._report(len(self.losses) * len(batch[1]) * ranks.world() / max(now - self.reported, 1e-9))
-            self.reported = now
         leave = ranks.any_rank(stop.requested())
-        if not last and (leave or now - self.saved >= method.recipe.checkpoint_seconds):
+        save = not last and (leave or now - self.saved >= method.recipe.checkpoint_seconds)
+        if last or save or now - self.reported >= REPORT_S:
+            self._report(self.counted / max(now - self.reported, 1e-9))
+            self.reported, self.counted = now, 0
+        if save:
             self._save(trainer, method)
             self.saved = time.monotonic()
         if leave and not last:
+            ranks.barrier()  # no rank leaves while another one saves: torchrun would end it
             raise Interrupted("stopped inside a gradient phase")
 
     def _report(self, speed: float) -> None:
         self.loss = float(torch.stack(self.losses).mean())
-        self.losses.clear()
-        if not torch.isfinite(torch.tensor(self.loss)):
-            raise FloatingPointError(f"loss is {self.loss} at step {self.step}")
+        if not math.isfinite(self.loss):
+            raise RunError(
+                f"the loss is {self.loss} after {self.step} of {self.loader.total} steps: training diverged; "
+                "try a smaller trainer.lr, or trainer.clip_norm=1"
+            )
         epochs = self.loader.total // self.loader.steps_per_epoch
         epoch = -(-self.step // self.loader.steps_per_epoch)
         self.report(
@@ -109,6 +129,7 @@ class Control(pl.Callback):
                 "classifier": method.classifier.state_dict(),
                 "optimizer": trainer.optimizers[0].state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},
+                "losses": torch.stack(self.losses),
             },
         )
 
@@ -132,12 +153,12 @@ def fit(
         loader: of this phase; `start` is set here.
         seed, parts: of the streams; nodes: the run's nodes.
 
-    Returns: the mean loss of the last report, or None when nothing was left to do.
-    Raises: Interrupted after a checkpoint, when the process was asked to stop; FloatingPointError when the loss is not finite.
+    Returns: the mean loss of the last epoch, or None when nothing was left to do.
+    Raises: Interrupted after a checkpoint, when the process was asked to stop; RunError when the loss is not finite.
     """
     _quiet()
     method.begin(phase)
-    resumed = load_phase(file)
+    resumed = load_phase(file, method, phase.classifier, loader.total)
     if resumed is not None:
         loader.start = int(resumed["step"])
         method.body.load_changed(resumed["body"])
@@ -149,6 +170,9 @@ def fit(
         devices=max(1, ranks.world() // nodes),
         num_nodes=nodes,
         strategy="ddp" if ranks.world() > 1 else "auto",
+        plugins=[
+            TorchElasticEnvironment() if ranks.world() > 1 else LightningEnvironment()
+        ],  # not Slurm's: torchrun has the ranks
         precision=PRECISION[method.body.precision],  # type: ignore[arg-type]
         max_epochs=1,
         gradient_clip_val=method.recipe.clip_norm,
@@ -164,6 +188,8 @@ def fit(
         method.train()
         trainer.fit(method, train_dataloaders=loader)
     method.to(device)
+    for buffer in method.body.buffers():  # a norm's statistics are of each rank's own share
+        ranks.copy_from_first(buffer)
     method.end()
     return control.loss
 

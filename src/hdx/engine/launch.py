@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from hdx.config.config import Config
+from hdx.engine import stop
 from hdx.engine.report import Report
-from hdx.errors import ConfigError, HdxError, Interrupted, RunError
+from hdx.errors import ConfigError, Interrupted, RunError
+from hdx.store.lease import Lease, refuse_if_held
 from hdx.store.rundir import RunDir
+
+POLL_S = 0.1
 
 
 def launch(config: Config, run_dir: RunDir, report: Report, stream: TextIO) -> dict[str, Any]:
@@ -26,36 +33,64 @@ def launch(config: Config, run_dir: RunDir, report: Report, stream: TextIO) -> d
     Raises: Interrupted when stopped, with the run resumable; RunError when a rank failed.
     """
     if config["devices"] * config["nodes"] == 1:
-        from hdx.engine import stop
-        from hdx.engine.worker import work
+        with stop.listening():
+            from hdx.engine.worker import work
 
-        stop.listen()
-        return work(run_dir, report)
-    code = _torchrun(config, run_dir, stream)
+            return work(run_dir, report)
+    code, stopped = _torchrun(config, run_dir, stream)
     record, status = run_dir.record(), run_dir.status()
     if code == 0 and record is not None:
         return record
-    if status["state"] == "interrupted" or code in (-2, -15):
+    refuse_if_held(run_dir.path)  # another process took the run first, and what it writes is its own
+    if status["state"] == "interrupted" or (stopped and status["state"] != "failed"):
         run_dir.set_status("interrupted", reason="ranks were stopped")
         raise Interrupted("stopped")
-    reason = status.get("reason") or f"a rank ended with exit code {code}"
-    if status["state"] == "running":
-        run_dir.set_status("failed", reason=reason)
+    reason = status.get("reason") if status["state"] == "failed" else None
+    reason = reason or f"a rank ended with exit code {code}; see {run_dir.path / 'log.txt'}"
+    run_dir.set_status("failed", reason=reason)
     raise RunError(f"run {config.run_id} failed: {reason}")
 
 
-def _torchrun(config: Config, run_dir: RunDir, stream: TextIO) -> int:
+def _torchrun(config: Config, run_dir: RunDir, stream: TextIO) -> tuple[int, bool]:
+    """Start the ranks and wait. Returns: torchrun's exit code, and whether they were asked to stop.
+
+    torchrun is out of the terminal's reach, so that one Ctrl-C reaches each rank once. As an interrupt: Lightning answers
+    the other signal with a collective. Ranks that have not left after 30 s are killed by torchrun.
+    """
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={config['devices']}", *_meeting(config["nodes"])]
     environment = dict(os.environ)
     threads = config["threads"] or max(1, (os.cpu_count() or 1) // config["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    process = subprocess.Popen([*command, "-m", "hdx.engine.worker", str(run_dir.path)], env=environment, stdout=stream)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the ranks got the signal as well: they save and leave
+    process = subprocess.Popen(
+        [*command, "-m", "hdx.engine.worker", str(run_dir.path)],
+        env=environment,
+        stdout=stream,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    with stop.listening(), (run_dir.path / "log.txt").open("a") as log:
+        relay = threading.Thread(target=_relay, args=(process.stderr, log), daemon=True)
+        relay.start()
+        passed_on = False
+        while process.poll() is None:
+            if stop.requested() and not passed_on:
+                passed_on = True
+                process.send_signal(signal.SIGINT)
+            time.sleep(POLL_S)
+        relay.join()
+        return process.returncode, passed_on
+
+
+def _relay(lines: IO[str], log: TextIO) -> None:
+    """What the ranks say to the user goes on, what torchrun and the libraries say goes to the log."""
+    for line in lines:
+        log.write(line)
+        log.flush()
+        if line.startswith("hdx: "):
+            sys.stderr.write(line)
 
 
 def _meeting(nodes: int) -> list[str]:
@@ -79,17 +114,37 @@ def prepare(config: Config, *, force: bool = False, retry_failed: bool = False) 
     Raises: RunError when the run failed before and neither `force` nor `retry_failed` is set.
     """
     run_dir = RunDir(Path(config["output_dir"]) / "runs" / config.run_id)
-    status = run_dir.status()
-    if status["state"] == "failed" and not (force or retry_failed):
-        raise RunError(f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, --force starts over")
-    if force:
-        run_dir.clear()
-    if not run_dir.config_file.exists():
-        try:
-            run_dir.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HdxError(
-                f"output_dir: expected a folder that can be written, got {config['output_dir']} ({error.strerror})"
-            ) from None
-        config.save(run_dir.config_file)
+    adopt(config, run_dir, force=force, retry_failed=retry_failed)
     return run_dir
+
+
+def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed: bool = False) -> None:
+    """Make `config.yaml` of a run directory that of `config`, unless the run is finished and stays so.
+
+    Raises: RunError when another process has the run, or it failed before and neither `force` nor `retry_failed` is set.
+    """
+    if (run_dir.record() is not None and not force) or _node(config) != "0":
+        return
+    with Lease(run_dir.path):
+        status = run_dir.status()
+        if status["state"] == "failed" and not (force or retry_failed):
+            raise RunError(
+                f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, train --force starts over"
+            )
+        if force:
+            run_dir.clear()
+        run_dir.forget_status()
+        if not _says(run_dir.config_file, config):
+            config.save(run_dir.config_file)
+
+
+def _says(file: Path, config: Config) -> bool:
+    try:
+        return Config.load(file).data == config.data
+    except ConfigError:  # missing, or damaged: the config at hand has the same identity
+        return False
+
+
+def _node(config: Config) -> str | None:
+    """The number of this node; the first one prepares the run directory."""
+    return "0" if config["nodes"] == 1 else os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID"))

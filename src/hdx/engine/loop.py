@@ -20,10 +20,11 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
-from hdx.errors import Interrupted
+from hdx.errors import Interrupted, RunError
 from hdx.methods._base import Phase
 from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy
 from hdx.protocols._base import Session
+from hdx.seeds import derive
 from hdx.store.rundir import RunDir
 
 HEAD_CHUNK = 8192
@@ -69,13 +70,14 @@ class Loop:
             self._commit(session, record)
             records.append(record)
             self.report.session(record, self.sessions)
-            if stop.requested() and session is not self.sessions[-1]:
+            if session is not self.sessions[-1] and ranks.any_rank(stop.requested()):
                 raise Interrupted("stopped between sessions")
         return records
 
     def _session(self, session: Session) -> dict[str, Any]:
         started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
         self.report.begin(session, self.sessions)
+        torch.manual_seed(derive(self.seed, "session", session.index))  # new rows and temporary heads, after a resume as well
         self.head.expand(len(session.new_classes))
         self.head.to(self.device)
         loss = None
@@ -143,7 +145,13 @@ class Loop:
                 break
             later.append(each)
         soon = np.unique(np.concatenate([np.zeros(0, np.int64), *(getattr(each, split) for each in later)]))
-        return self.bank.get(self.body, self.digest, getattr(self.dataset, split), indices, soon)
+        features = self.bank.get(self.body, self.digest, getattr(self.dataset, split), indices, soon)
+        if not np.isfinite(features).all():
+            raise RunError(
+                f"{int((~np.isfinite(features)).any(1).sum())} of {len(features)} feature vectors hold NaN or infinity: the body "
+                "diverged or its precision overflowed; try a smaller trainer.lr, precision=32 or feature_dtype=float32"
+            )
+        return features
 
     def _update(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Each rank takes in its chunks, then the ranks merge."""
@@ -184,7 +192,7 @@ class Loop:
             "n_train": len(session.train),
             "n_test": len(session.test),
             "acc": accuracy(found, labels),
-            "acc_by_session": [float((found == labels)[came == i].mean()) for i in range(session.index + 1)],
+            "acc_by_session": [_share((found == labels)[came == i]) for i in range(session.index + 1)],
             "acc_per_class": {names[label]: float(per_class[i]) for i, label in enumerate(session.seen_classes)},
             "nll": nll(predictions["log_p_label"]),
             "ece": ece(predictions["confidence"], found == labels),
@@ -205,3 +213,8 @@ class Loop:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _share(hits: np.ndarray) -> float:
+    """Share of true entries, nan where there are none."""
+    return float(hits.mean()) if len(hits) else float("nan")

@@ -39,6 +39,14 @@ def any_rank(flag: bool) -> bool:
     return bool(all_sum(torch.tensor(int(flag))).item())
 
 
+def copy_from_first(value: Tensor) -> None:
+    """Overwrite a tensor, wherever it is, with that of rank 0."""
+    if world() > 1:
+        moved = value.detach().to(communication_device(), copy=True)
+        dist.broadcast(moved, 0)
+        value.copy_(moved)
+
+
 def communication_device() -> torch.device:
     """Where tensors must live for a collective: the GPU under nccl, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

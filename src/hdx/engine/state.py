@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from hdx.errors import RunError
 from hdx.methods._base import Method
 from hdx.store.files import write_atomic, write_bytes
+
+log = logging.getLogger("hdx")
 
 
 def session_state(method: Method) -> dict[str, Tensor]:
@@ -27,21 +30,36 @@ def save_session(folder: Path, session: int, method: Method) -> None:
 
 
 def load_session(folder: Path, session: int, method: Method, n_classes: int) -> None:
-    """Put a method in the state after `session`. Raises: RunError when the file is missing or damaged."""
+    """Put a method in the state after `session`. Raises: RunError when the file is missing, damaged or does not fit."""
     path = folder / f"session-{session:02d}.safetensors"
     try:
-        state = load_file(path)
+        _restore(load_file(path), method, n_classes)
     except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
-            f"{path}: expected the checkpoint of session {session}, got {error}; run again with --force to redo the run"
+            f"{path}: expected the checkpoint of session {session}, got {reason}; add --force to hdx train to redo the run"
         ) from None
+
+
+def _restore(state: dict[str, Tensor], method: Method, n_classes: int) -> None:
     parts: dict[str, dict[str, Tensor]] = {"body": {}, "head": {}, "extra": {}}
     for key, value in state.items():
         part, _, name = key.partition("/")
         parts[part][name] = value
-    method.body.load_changed(parts["body"])
+    _check_fit(parts["body"], method.body.changed_state())
     method.head.restore(parts["head"], n_classes)
+    method.body.load_changed(parts["body"])
     method.load_extra(parts["extra"])
+
+
+def _check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raises: ValueError unless names and shapes are the same (copying alone would broadcast, or leave some out)."""
+    shapes = {name: list(value.shape) for name, value in found.items()}
+    for name, value in wanted.items():
+        if shapes.get(name) != list(value.shape):
+            raise ValueError(f"{name}: shape {shapes.get(name)} where {list(value.shape)} is needed")
+    if unknown := sorted(set(found) - set(wanted)):
+        raise ValueError(f"{unknown[0]}, which the model does not have")
 
 
 def forget(folder: Path, before: int) -> None:
@@ -58,11 +76,19 @@ def save_phase(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def load_phase(path: Path) -> dict[str, Any] | None:
-    """The state inside a phase, or None where there is none; a damaged file counts as none (the phase starts over)."""
+def load_phase(path: Path, method: Method, classifier: nn.Module, n_steps: int) -> dict[str, Any] | None:
+    """The state inside a phase of `n_steps` steps, or None where there is none; one that is damaged or does not fit counts as
+    none, with a warning (the phase starts over)."""
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not 0 < int(state["step"]) < n_steps:
+            raise ValueError(f"step {state['step']} of {n_steps}")
+        _check_fit(state["body"], method.body.changed_state())
+        _check_fit(state["classifier"], classifier.state_dict())
+        return {name: state[name] for name in ("step", "body", "classifier", "optimizer", "scaler", "losses")}
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        log.warning("checkpoint %s is damaged (%s); this phase starts over", path, reason)
         return None

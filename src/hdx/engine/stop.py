@@ -1,8 +1,10 @@
-"""A polite stop: Ctrl-C and SIGTERM ask the run to save and leave; a second Ctrl-C kills it."""
+"""A polite stop: Ctrl-C and SIGTERM ask the run to save and leave; a second Ctrl-C kills it, further SIGTERMs change nothing."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _requested = False
@@ -15,7 +17,7 @@ def requested() -> bool:
 
 def _ask(signum: int, frame: FrameType | None) -> None:
     global _requested
-    if _requested:
+    if _requested and signum == signal.SIGINT:
         signal.signal(signum, signal.SIG_DFL)
         signal.raise_signal(signum)
     _requested = True
@@ -25,5 +27,22 @@ def listen() -> None:
     """Turn SIGINT and SIGTERM into a request that the engine answers between steps."""
     global _requested
     _requested = False
+    keep_listening()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """`listen` for a while; afterwards the signals mean what they meant before."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    listen()
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def keep_listening() -> None:
+    """Take the signals back from a library that took them (Lightning answers SIGTERM with a collective of its own)."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _ask)

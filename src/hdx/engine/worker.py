@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 import time
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from hdx.engine.report import Lines, Report
 from hdx.errors import HdxError, Interrupted
 from hdx.protocols._base import Session
 from hdx.store.files import write_json
-from hdx.store.lease import Lease
+from hdx.store.lease import Lease, living_holder
 from hdx.store.meta import machine
 from hdx.store.rundir import RunDir
 
@@ -73,7 +75,7 @@ def work(run_dir: RunDir, report: Report) -> dict[str, Any]:
             _status(run_dir, "interrupted", reason=str(error))
             raise
         except Exception as error:
-            _status(run_dir, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            _failed(run_dir, error)
             raise
 
 
@@ -83,6 +85,8 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     if data["threads"]:
         torch.set_num_threads(data["threads"])
     assembly = assemble(data)
+    if ranks.any_rank(stop.requested()):
+        raise Interrupted("stopped before the first session")
     body = assembly.method.body
     bank = Bank(Path(data["output_dir"]) / "bank", assembly.method.recipe.eval_batch_size, data["feature_dtype"], assembly.device)
     about = {
@@ -118,6 +122,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     )
     write_json(run_dir.path / "record.json", record)
     _status(run_dir, "finished")
+    record = run_dir.record() or {}  # as it reads back, null where a number is not defined
     tracked.end(record)
     return record
 
@@ -125,6 +130,17 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
 def _status(run_dir: RunDir, state: str, **more: Any) -> None:
     if ranks.rank() == 0:
         run_dir.set_status(state, **more)
+
+
+def _failed(run_dir: RunDir, error: Exception) -> None:
+    """Mark the run failed; of several ranks the first one tells why, the others only lost their connection to it."""
+    if ranks.world() > 1 and run_dir.status()["state"] == "failed":
+        return
+    text = " ".join(str(error).split("\n", 1)[0].split())
+    run_dir.set_status("failed", reason=text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}")
+    if not isinstance(error, HdxError):
+        with (run_dir.path / "log.txt").open("a") as file:
+            traceback.print_exception(error, file=file)
 
 
 def _trackers(config: Config, run_dir: RunDir) -> list[Any]:
@@ -141,18 +157,20 @@ def _peak_memory_mb(device: torch.device) -> float:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of a rank under torchrun."""
-
+    """Entry point of a rank under torchrun; why it failed stands in `status.json`."""
     run_dir = RunDir(Path(argv[0]))
-    logging.basicConfig(format="hdx: %(message)s", stream=sys.stderr)
+    quiet = int(os.environ.get("RANK", "0")) > 0
+    logging.basicConfig(format="hdx: %(message)s", stream=sys.stderr, level=logging.ERROR if quiet else logging.WARNING)
     stop.listen()
     try:
         ranks.start_ranks(choose_device(Config.load(run_dir.config_file).data))
-        work(run_dir, Lines() if ranks.rank() == 0 else Report())
-    except HdxError as error:
-        if ranks.rank() == 0:
-            print(f"hdx: {error}", file=sys.stderr)
+        work(run_dir, Report() if quiet else Lines())
+    except Interrupted as error:
         return error.exit_code
+    except Exception as error:
+        if living_holder(run_dir.path) is None and run_dir.status()["state"] != "failed":
+            _failed(run_dir, error)
+        return error.exit_code if isinstance(error, HdxError) else 1
     finally:
         ranks.stop_ranks()
     return 0

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import socket
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +41,21 @@ class RunDir:
         return self.path / "checkpoint"
 
     def status(self) -> dict[str, Any]:
-        """`{state, pid, host, heartbeat, reason}`; state "new" where nothing was written yet."""
+        """`{state, pid, host, heartbeat, reason}`; "new" where nothing was written yet, "finished" where there is a record."""
         path = self.path / "status.json"
-        return read_json(path) if path.exists() else {"state": "new"}
+        status = read_json(path) if path.exists() else {"state": "new"}
+        if (self.path / "record.json").exists():  # whatever happened after it was written
+            status["state"] = "finished"
+        return status
 
     def set_status(self, state: str, **more: Any) -> None:
         """Write the state (running, finished, interrupted, failed) with the time."""
-        write_json(self.path / "status.json", {"state": state, "heartbeat": time.time(), **more})
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+        write_json(self.path / "status.json", {"state": state, **about, **more})
+
+    def forget_status(self) -> None:
+        """Back to the state "new": what an earlier attempt came to is not the next one's."""
+        (self.path / "status.json").unlink(missing_ok=True)
 
     def session_records(self) -> list[dict[str, Any]]:
         """Records of the finished sessions, from session 0 up to the first that is missing."""
@@ -67,8 +80,9 @@ class RunDir:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: expected the predictions of session {session}, got {error}") from None
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{path}: expected the predictions of session {session}, got {reason}; add --force") from None
 
     def record(self) -> dict[str, Any] | None:
         """The run record of a finished run, else None."""
@@ -77,12 +91,13 @@ class RunDir:
 
     def clear(self) -> None:
         """Forget results and checkpoints (`--force`); the config stays."""
-        import shutil
-
-        for name in ("sessions", "predictions", "checkpoint"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("record.json", "status.json", "metrics.csv"):
             (self.path / name).unlink(missing_ok=True)
+        for name in ("sessions", "predictions", "checkpoint"):  # each gone at once: half of the sessions would be resumed
+            shutil.rmtree(self.path / f".{name}.old", ignore_errors=True)
+            if (self.path / name).exists():
+                (self.path / name).rename(self.path / f".{name}.old")
+                shutil.rmtree(self.path / f".{name}.old", ignore_errors=True)
 
 
 def find_run(name: str, output_dir: Path) -> RunDir:

@@ -1,0 +1,142 @@
+"""The cells of a table: the group of runs behind each, found on disk by its hash, and what is missing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hdx.config.config import Config
+from hdx.config.validate import load
+from hdx.errors import ConfigError
+from hdx.report import metrics
+from hdx.report.table_spec import Column, Published, Row, TableSpec
+from hdx.store.files import read_json
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row under one column.
+
+    Attributes:
+        overrides: what its runs are composed from, without the seed.
+        config: of its first seed; None for a row that hdx cannot run.
+        values: the metric in shown units, by seed, or by `seed/episode` in a table over episodes.
+        missing: seeds without a finished run.
+        failed: seed to the reason, for those of `missing` that failed.
+        undefined: seeds whose run is finished and has no such number.
+    """
+
+    row: Row
+    column: Column
+    overrides: tuple[str, ...] = ()
+    config: Config | None = None
+    values: dict[int | str, float] = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
+    failed: dict[int, str] = field(default_factory=dict)
+    undefined: tuple[int, ...] = ()
+
+    @property
+    def published(self) -> Published | None:
+        """The paper's number for this cell."""
+        return self.row.published.get(self.column.label)
+
+    @property
+    def name(self) -> str:
+        """`row, column`, for messages."""
+        return f"{self.row.label}, {self.column.label}"
+
+    def configs(self, seeds: Sequence[int]) -> list[Config]:
+        """The configs of some of its seeds."""
+        return [] if self.config is None else [self.config.replace(seed=seed) for seed in seeds]
+
+
+def find_cells(spec: TableSpec, extra: Sequence[str] = (), config_dirs: Sequence[Path | str] = ()) -> list[Cell]:
+    """Every cell of a table, rows first, with the results that are on disk.
+
+    Args:
+        extra: overrides of every cell from the command line: `output_dir=…`, `data_dir=…`, or any other.
+    Raises: ConfigError with all that is wrong with the overrides of any cell; RunError for a damaged record.
+    """
+    configs = _compose(spec, extra, config_dirs)
+    seen: dict[Path, dict[str, Any] | None] = {}
+    return [_cell(spec, row, column, configs.get((row.label, column.label)), extra, seen) for row in spec.rows for column in spec.columns]
+
+
+def overrides_of(spec: TableSpec, row: Row, column: Column, extra: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a cell is composed from, the seed left out."""
+    return (*(row.run or ()), *spec.set, *column.set, *extra)
+
+
+def _compose(spec: TableSpec, extra: Sequence[str], config_dirs: Sequence[Path | str]) -> dict[tuple[str, str], Config]:
+    done: dict[tuple[str, ...], Config] = {}  # columns that differ in their metric only share their runs
+    found: dict[tuple[str, str], Config] = {}
+    wrong: dict[str, list[str]] = {}
+    for row in spec.rows:
+        for column in spec.columns if row.run is not None else ():
+            words = overrides_of(spec, row, column, extra)
+            try:
+                if words not in done:
+                    done[words] = load([*words, f"seed={spec.seeds[0]}"], config_dirs)
+                found[row.label, column.label] = done[words]
+            except ConfigError as error:
+                for problem in error.problems:
+                    wrong.setdefault(problem, []).append(f"row '{row.label}', column '{column.label}'")
+    if wrong:
+        raise ConfigError([f"table {spec.name}: {_places(places)}: {problem}" for problem, places in wrong.items()])
+    return found
+
+
+def _places(places: list[str]) -> str:
+    return places[0] + (f" and {len(places) - 1} more cells" if len(places) > 1 else "")
+
+
+def _cell(
+    spec: TableSpec, row: Row, column: Column, config: Config | None, extra: Sequence[str], seen: dict[Path, dict[str, Any] | None]
+) -> Cell:
+    if config is None:
+        return Cell(row, column)
+    metric, values, missing, undefined = metrics.find(column.metric), {}, [], []
+    failed: dict[int, str] = {}
+    for seed in spec.seeds:
+        folder = run_folder(config, seed)
+        if folder not in seen:
+            seen[folder] = _record(folder)
+        record = seen[folder]
+        if record is None:
+            missing.append(seed)
+            if reason := _failure(folder):
+                failed[seed] = reason
+        elif numbers := _numbers(record, metric, spec.over, seed):
+            values.update(numbers)
+        else:
+            undefined.append(seed)
+    words = overrides_of(spec, row, column, extra)
+    return Cell(row, column, words, config, values, tuple(missing), failed, tuple(undefined))
+
+
+def run_folder(config: Config, seed: int) -> Path:
+    """Where the run of a config with another seed is, finished or not."""
+    return Path(config["output_dir"]) / "runs" / config.exp / f"{config.group_hash}-s{seed}"
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    file = folder / "record.json"
+    return read_json(file) if file.exists() else None
+
+
+def _failure(folder: Path) -> str | None:
+    """Why the run of a folder failed; None when it did not."""
+    file = folder / "status.json"
+    status = read_json(file) if file.exists() else {}
+    return str(status.get("reason") or "no reason given") if status.get("state") == "failed" else None
+
+
+def _numbers(record: dict[str, Any], metric: metrics.Metric, over: str, seed: int) -> dict[int | str, float]:
+    """The metric of a run: one number, or one an episode (`record["episodes"][metric]`)."""
+    if over == "episodes":
+        each = (record.get("episodes") or {}).get(metric.name) or []
+        return {f"{seed}/{i}": metric.scale * float(value) for i, value in enumerate(each) if value is not None}
+    value = metric.of(record)
+    return {} if value is None else {seed: value}

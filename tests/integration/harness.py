@@ -1,0 +1,79 @@
+"""Small runs on scikit-learn's digits: inside this process, which is quicker, or as a command of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdx.cli.train import with_absolute_paths
+from hdx.config.config import Config
+from hdx.config.validate import load
+from hdx.engine.launch import launch, prepare
+from hdx.engine.report import Report
+from hdx.store.rundir import RunDir
+
+#: an untrained body, so that no test depends on the shipped weights; one thread, so that bits can be compared
+SMALL = ("backbone.pretrained=false", "accelerator=cpu", "threads=1", "trainer.epochs=2", "trainer.feature_epochs=5")
+
+
+def config_of(output_dir: Path, *overrides: str) -> Config:
+    """The checked config of a small run."""
+    given = {override.partition("=")[0] for override in overrides}
+    small = [override for override in SMALL if override.partition("=")[0] not in given]
+    return with_absolute_paths(load([*overrides, *small, f"output_dir={output_dir}"]))
+
+
+def train(output_dir: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
+    """The record of a small run, which is run in this process unless it is finished."""
+    config = config_of(output_dir, *overrides)
+    run_dir = prepare(config, force=force)
+    return run_dir.record() or launch(config, run_dir, Report(), io.StringIO())
+
+
+def run_dir_of(record: dict[str, Any]) -> RunDir:
+    """The run directory of a record."""
+    return RunDir(Path(record["run_dir"]))
+
+
+def arrays_of(record: dict[str, Any]) -> list[dict[str, np.ndarray]]:
+    """Predictions of every session."""
+    return [run_dir_of(record).predictions(session["index"]) for session in record["sessions"]]
+
+
+def command(*words: str) -> list[str]:
+    """`hdx …` by this interpreter."""
+    return [sys.executable, "-m", "hdx.cli.main", *words]
+
+
+def small_train(output_dir: Path, *overrides: str) -> list[str]:
+    """`hdx train` of a small run."""
+    return command("train", *config_words(output_dir, *overrides))
+
+
+def config_words(output_dir: Path, *overrides: str) -> list[str]:
+    """The overrides of a small run."""
+    given = {override.partition("=")[0] for override in overrides}
+    small = [override for override in SMALL if override.partition("=")[0] not in given]
+    return [*overrides, *small, f"output_dir={output_dir}"]
+
+
+def start(arguments: list[str], **more: Any) -> subprocess.Popen[str]:
+    """A process whose output is caught."""
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), **more)
+
+
+def environment() -> dict[str, str]:
+    """One thread, no debugging."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HDX_DEBUG": "0"}
+
+
+def errors_of(text: str) -> list[str]:
+    """The lines on stderr that tell of an error; none of them may be a traceback."""
+    assert "Traceback" not in text, text
+    return [line for line in text.splitlines() if line.startswith("hdx: ")]
