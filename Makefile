@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 TABLE  ?=
 
-.PHONY: help demo test lint types check bench weights clean
+.PHONY: reproduce help demo test lint types check bench weights clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core ## make .venv, install, run the main job
 	$(BIN)/hdx train +exp=fsa_film
@@ -26,6 +26,9 @@ check: test lint types ## everything that must hold before a commit
 
 bench: $(VENV)/.test ## the benchmarks: ratios measured in one run each
 	for file in scripts/bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+reproduce: $(VENV)/.core ## a paper's table: make reproduce TABLE=heads_shots (needs HDX_DATA; hdx list table)
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/reproduce.sh "$(TABLE)"
 
 weights: $(VENV)/.core ## make the shipped body again from formulas (about half an hour on two cores)
 	$(BIN)/hdx pretrain --out src/hdx/backbones/tiny.safetensors

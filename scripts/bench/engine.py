@@ -221,9 +221,13 @@ def wait_table(repeats: int) -> str:
     return table(["wait", "median", "bound"], rows)
 
 
+TABLES = {"frozen": frozen_table, "step": step_table, "waits": wait_table}
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a ratio (default: 5)")
+    parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), help="which tables (default: all)")
     parser.add_argument("--save", action="store_true", help="write results/engine.md")
     args = parser.parse_args(argv)
     weights = "the shipped weights" if WEIGHTS.exists() else "random weights"
@@ -232,8 +236,8 @@ def main(argv: list[str]) -> int:
         "is everything from a prepared run directory to its record (dataset and body built, features, predictions and records "
         "written); the bare loop is given dataset and body."
     )
-    parts = [about, frozen_table(args.repeats), step_table(args.repeats), wait_table(args.repeats)]
-    publish("engine", "What the engine costs over bare PyTorch", parts, args.save)
+    parts = [TABLES[name](args.repeats) for name in args.only]
+    publish("engine", "What the engine costs over bare PyTorch", [about, *parts], args.save)
     return 0
 
 

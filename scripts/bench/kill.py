@@ -24,7 +24,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 #: digits in 5 sessions; a checkpoint after every step, so that kills also fall on the writing of checkpoints
-SMALL = ("dataset=digits", "protocol.step=2", "backbone.pretrained=false", "trainer.epochs=2", "trainer.checkpoint_seconds=0")
+SMALL = ("dataset=digits", "protocol.step=2", "backbone.pretrained=false", "trainer.checkpoint_seconds=0")
+#: fsa_film has one gradient phase and finetune five; both then train for about as long
+EPOCHS = {"fsa_film": 20, "finetune": 3}
 
 
 def command(exp: str, output_dir: Path, *more: str) -> list[str]:
@@ -32,6 +34,7 @@ def command(exp: str, output_dir: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "hdx.cli.main", "train", f"+exp={exp}", f"output_dir={output_dir}", "accelerator=cpu"),
         *SMALL,
+        f"trainer.epochs={EPOCHS.get(exp, 3)}",
         *more,
     ]
 

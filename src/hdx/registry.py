@@ -65,6 +65,11 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "wandb": "hdx.trackers.wandb:WandbTracker",
         "tensorboard": "hdx.trackers.tensorboard:TensorBoardTracker",
     },
+    "launcher": {
+        "local": "hdx.launchers.local:Local",
+        "slurm": "hdx.launchers.slurm:Slurm",
+        "ray": "hdx.launchers.ray:Ray",
+    },
 }
 
 

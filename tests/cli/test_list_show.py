@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hdx import registry
+from hdx.config import files
 
 Inside = Callable[..., tuple[int, str, str]]
 Document = Callable[..., Any]
@@ -23,7 +24,7 @@ def test_every_group_lists_name_summary_source(group: str, document: Document) -
 
 def test_groups(document: Document, inside: Inside) -> None:
     names = [row["name"] for row in document("list")]
-    assert set(names) == {*registry.COMPONENTS, "exp"}
+    assert set(names) == {*registry.COMPONENTS, *files.PLAIN}
     code, out, _ = inside("list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == names
 

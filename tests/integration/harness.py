@@ -16,6 +16,8 @@ from hdx.config.config import Config
 from hdx.config.validate import load
 from hdx.engine.launch import launch, prepare
 from hdx.engine.report import Report
+from hdx.errors import Interrupted
+from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir
 
 #: an untrained body, so that no test depends on the shipped weights; one thread, so that bits can be compared
@@ -34,6 +36,29 @@ def train(output_dir: Path, *overrides: str, force: bool = False) -> dict[str, A
     config = config_of(output_dir, *overrides)
     run_dir = prepare(config, force=force)
     return run_dir.record() or launch(config, run_dir, Report(), io.StringIO())
+
+
+class StopAfter(Report):
+    """Interrupts a run once so many sessions are committed."""
+
+    def __init__(self, n_sessions: int) -> None:
+        self.left = n_sessions
+
+    def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Interrupted("the test wants it")
+
+
+def interrupted(output_dir: Path, *overrides: str, after: int) -> RunDir:
+    """A run that was stopped after `after` sessions."""
+    config = config_of(output_dir, *overrides)
+    run_dir = prepare(config)
+    try:
+        launch(config, run_dir, StopAfter(after), io.StringIO())
+    except Interrupted:
+        return run_dir
+    raise AssertionError(f"the run has no {after + 1} sessions")
 
 
 def run_dir_of(record: dict[str, Any]) -> RunDir:

@@ -27,7 +27,11 @@ def test_statistics_heads_are_far_above_chance(exp: str, record: Record) -> None
 
 @pytest.mark.slow
 def test_finetune_forgets_more_and_ends_lower_than_a_frozen_body(record: Record) -> None:
-    finetune, frozen, film = record("+exp=finetune", *TRAINED), record("+exp=fsa_na", TRAINED[0]), record("+exp=fsa_film", *TRAINED)
+    finetune, frozen, film = (
+        record("+exp=finetune", *TRAINED),
+        record("+exp=fsa_na", TRAINED[0]),
+        record("+exp=fsa_film", *TRAINED),
+    )
     assert finetune["metrics"]["forgetting"] > frozen["metrics"]["forgetting"] + 0.2
     assert last(finetune) < min(last(frozen), last(film)) - 0.1
     matrix = [session["acc_by_session"] for session in finetune["sessions"]]
@@ -46,7 +50,9 @@ def test_joint_is_the_ceiling(record: Record) -> None:
 def test_first_session_trains_once_and_only_the_adapter(record: Record) -> None:
     found = record("+exp=fsa_film", *TRAINED)
     assert [session["images_trained"] for session in found["sessions"]] == [10 * 80, 0, 0, 0, 0]
-    assert found["trainable_parameters"] == 2 * (32 + 3 * 32 - 32 + 3 * (64 + 128 + 192))  # scale and shift per channel of each norm
+    assert found["trainable_parameters"] == 2 * (
+        32 + 3 * 32 - 32 + 3 * (64 + 128 + 192)
+    )  # scale and shift per channel of each norm
     assert found["sessions"][0]["loss"] > 0 and all(session["loss"] is None for session in found["sessions"][1:])
 
 
@@ -60,7 +66,7 @@ def test_adaptation_helps_an_untrained_body(record: Record) -> None:
 def test_gradient_heads_learn_offline(head: str, method: str, record: Record) -> None:
     adapter = "none" if method == "frozen" else "film"
     parts = (f"head={head}", f"method={method}", f"adapter={adapter}", "protocol=offline", "protocol.shots=20")
-    found = record(*parts, "trainer.lr=0.01", "trainer.epochs=4", "trainer.feature_epochs=40")
+    found = record(*parts, "trainer.lr=0.02", "trainer.epochs=4", "trainer.batch_size=20")
     assert last(found) > 2.5 * CHANCE
     assert found["metrics"]["forgetting"] is None and len(found["sessions"]) == 1
     assert found["sessions"][0]["classes_seen"] == 10 and found["sessions"][0]["n_train"] == 200

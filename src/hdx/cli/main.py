@@ -7,7 +7,27 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-COMMANDS = ("train", "list", "show", "config", "doctor", "resume", "pretrain")
+from hdx.cli._threads import wait_briefly
+
+COMMANDS = (
+    "train",
+    "sweep",
+    "list",
+    "show",
+    "config",
+    "doctor",
+    "resume",
+    "pretrain",
+    "table",
+    "plot",
+    "runs",
+    "status",
+    "rm",
+    "query",
+    "compare",
+    "export",
+    "predict",
+)
 
 USAGE = """\
 usage: hdx COMMAND [overrides] [options]
@@ -33,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options or os.environ.get("HDX_DEBUG", "0") not in ("", "0")
     as_json = "--json" in options
+    wait_briefly()
     try:
         code = _dispatch([word for word in arguments if word != "--debug"])
         sys.stdout.flush()
@@ -70,6 +91,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise _unknown(first)
     from hdx.cli._parser import parse
 
+    if first == "train" and {"-m", "--multirun"} & set(arguments):  # Hydra's habit
+        first, arguments = "sweep", [word for word in arguments if word not in ("-m", "--multirun")]
     command = load_command(first)
     args = parse(first, command, arguments[1:])
     return int(command.run(args))

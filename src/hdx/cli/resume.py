@@ -13,7 +13,9 @@ SUMMARY = "go on with an interrupted run, from its last finished session or the 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run."""
     parser.add_argument("run", metavar="RUN", help="a run directory, or a run id (exp/hash-sN) under output_dir")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="output_dir=…, devices=…, threads=… of this machine")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="OVERRIDE", help="output_dir=…, devices=…, threads=… of this machine"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="go on although the run failed")
     _common.add_json_argument(parser)
 
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     home = run_dir.path.parents[1]
     if home.name == "runs" and run_dir.path == home / config.run_id:
         config = config.replace(output_dir=str(home.parent))  # wherever the folder was moved to
+    elif "output_dir" not in changes:  # a directory that lies elsewhere does not say where hdx keeps its caches
+        config = config.replace(output_dir=absolute("outputs"))
     adopt(config, run_dir, retry_failed=args.retry_failed)
     return go(config, run_dir, as_json=args.json)
 

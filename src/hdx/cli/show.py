@@ -1,4 +1,4 @@
-"""`hdx show group=name`: what a component or a preset is, and its options with meaning, default and range."""
+"""`hdx show group=name`: what a component, a preset or a run is, and its options with meaning, default and range."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from hdx.cli import _common
 if TYPE_CHECKING:
     from hdx.config.schema import Option
 
-SUMMARY = "explain a component or a preset: hdx show head=lda"
+SUMMARY = "explain a component, a preset or a run: hdx show head=lda, hdx show run=ID"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `hdx show`."""
-    parser.add_argument("what", metavar="GROUP=NAME", help="head=lda, exp=fsa_film, …; `run` for the options of every run")
+    parser.add_argument(
+        "what", metavar="GROUP=NAME", help="head=lda, exp=fsa_film, …; run=ID; `run` for the options of every run"
+    )
+    parser.add_argument("overrides", nargs="*", default=[], metavar="output_dir=DIR", help="where the run is (default: outputs)")
     _common.add_config_dir_argument(parser)
     _common.add_json_argument(parser)
 
@@ -24,14 +27,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the explanation."""
     from hdx.config import files, paths
+    from hdx.errors import ConfigError
 
     folders = paths.config_dirs(args.config_dirs)
+    if args.what.startswith("run=") and args.what != "run=":
+        return _show_run(args, folders)
+    if args.overrides:
+        raise ConfigError(f"'{args.overrides[0]}' is one argument too many  (hdx show --help)")
     group, name = _target(args.what, folders)
     shown = _preset(group, name, folders) if group in files.PLAIN else _component(group, name, folders)
     if args.json:
         _common.print_json(shown)
     else:
         _print(shown)
+    return 0
+
+
+def _show_run(args: argparse.Namespace, folders: list[Path]) -> int:
+    from hdx.cli import _runs, _show_run
+    from hdx.errors import ConfigError
+
+    output_dir, rest = _runs.split_output_dir(args.overrides)
+    if rest:
+        raise ConfigError(f"'{rest[0]}' is one argument too many  (hdx show --help)")
+    shown = _show_run.describe(args.what.partition("=")[2], output_dir, folders)
+    if args.json:
+        _common.print_json(shown)
+    else:
+        print("\n".join(_show_run.lines(shown)))
     return 0
 
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Overrides and what to do with a run that is already there."""
     _common.add_config_arguments(parser)
     _common.add_json_argument(parser)
+    parser.add_argument("-m", "--multirun", action="store_true", help="a grid of runs: the same as hdx sweep")
     parser.add_argument("--force", action="store_true", help="start the run over, forgetting its results")
     parser.add_argument("--retry-failed", action="store_true", help="try a run again that failed")
 
@@ -37,14 +38,9 @@ def run(args: argparse.Namespace) -> int:
 
 def with_absolute_paths(config: Config) -> Config:
     """The config with every path absolute, so that a run resumes from any folder; its identity stays."""
-    from hdx.config.identity import PATHS
+    from hdx.config.paths import absolute_in
 
-    changed: dict[str, Any] = {key: absolute(config[key]) for key in ("output_dir", "data_dir")}
-    for group, option in PATHS:
-        node = changed.get(group, config[group])
-        if node.get(option):
-            changed[group] = {**node, option: absolute(node[option])}
-    return config.replace(**changed)
+    return absolute_in(config)
 
 
 def absolute(path: str | None) -> str | None:

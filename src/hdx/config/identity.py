@@ -36,6 +36,41 @@ def group_hash(data: dict[str, Any]) -> str:
     return digest.of_json(kept)[:8]
 
 
+#: Methods that never train the body, so that all their runs see one and the same.
+BODY_STAYS = ("frozen",)
+#: Methods that train the body without the head; the others train both together.
+WITHOUT_HEAD = ("frozen", "first_session", "joint")
+
+
+def body_key(data: dict[str, Any]) -> str:
+    """Eight hex digits that runs share when they use the same states of the same body.
+
+    For a frozen body: dataset, backbone, pool, adapter, precision, and the seed where its weights are drawn and not loaded.
+    A body that trains adds method, protocol, trainer, loss and seeds, and the head where the two train together.
+    """
+    from hdx import digest
+
+    kept = {key: _hashed(data[key], key) for key in ("dataset", "backbone", "pool", "adapter")}
+    kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
+    protocol, backbone = data["protocol"], data["backbone"]
+    seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")}
+    if not body_stays(data):
+        kept |= {key: _hashed(data[key], key) for key in ("method", "protocol", "trainer", "loss")} | {"seeds": seeds}
+        kept |= {} if data["method"]["name"] in WITHOUT_HEAD else {"head": data["head"]}
+    elif not (backbone.get("pretrained") or backbone.get("checkpoint")):
+        kept |= {"seeds": seeds["train_seed"]}
+    return digest.of_json(kept)[:8]
+
+
+def body_stays(data: dict[str, Any]) -> bool:
+    """Whether a run leaves the body as it is, so that its features are extracted once for all runs of its `body_key`."""
+    return data["method"]["name"] in BODY_STAYS
+
+
+def _hashed(node: dict[str, Any], group: str) -> dict[str, Any]:
+    return {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
+
+
 def fingerprint(path: str) -> str:
     """Base name of a file or folder, with a digest of what it holds when it is there.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hdx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hdx.config.config import Config
 
 
 def packaged() -> Path:
@@ -33,6 +37,22 @@ def config_dirs(extra: Sequence[Path | str] = ()) -> list[Path]:
         if path.resolve() not in folders:
             folders.append(path.resolve())
     return folders
+
+
+def absolute_in(config: Config) -> Config:
+    """The config with every path absolute, so that a run means the same from any folder; its identity stays."""
+    from hdx.config.identity import PATHS
+
+    changed: dict[str, Any] = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
+    for group, option in PATHS:
+        node = changed.get(group, config[group])
+        if node.get(option):
+            changed[group] = {**node, option: _absolute(node[option])}
+    return config.replace(**changed)
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().resolve()) if path else path
 
 
 def label(file: Path) -> str:

@@ -13,6 +13,7 @@ from hdx.config import checks, inert, schema, types
 from hdx.config.compose import Composed, attempt
 from hdx.config.config import Config
 from hdx.errors import ConfigError
+from hdx.store.trust import check_identity
 
 _MISSING = "???"  # how a config file says that a value must be given
 
@@ -45,6 +46,9 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     """The config of a run directory. Raises: ConfigError, as `validate`."""
     data = copy.deepcopy(content)
     exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
+    check_identity(str(exp), str(group), path)
+    if "launcher" not in data:  # saved before runs knew who started them
+        data["launcher"] = defaults("launcher", "local")
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])
@@ -52,8 +56,21 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     return Config(config.data, config.exp, config.choices, saved_hash=str(group))
 
 
+def defaults(group: str, name: str) -> dict[str, Any]:
+    """The node of a component whose options all have their defaults."""
+    return {"name": name, **{option.name: option.default for option in schema.describe(group, name).options}}
+
+
 def _judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
-    """Data with every value in its option's type, and the problems; groups in `unsure` are not looked at."""
+    data, problems, clashes = judge(composed, unsure)
+    return data, problems + clashes
+
+
+def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Data with every value in its option's type, the problems of single options, and those of options that clash.
+
+    Groups in `unsure` are not looked at; clashes are looked for where every option is well-formed.
+    """
     groups = list(registry.components())
     run = schema.run_options()
     top = {key: value for key, value in composed.data.items() if key not in groups}
@@ -71,9 +88,8 @@ def _judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, 
         fitted, wrong = _fit_options(group, options, info, composed)
         data[group] = {"name": info.name, **fitted}
         problems += wrong
-    if not problems and not unsure:
-        problems = checks.problems(data)
-    return {key: data[key] for key in composed.data if key in data}, problems
+    clashes = [] if problems or unsure else checks.problems(data)
+    return {key: data[key] for key in composed.data if key in data}, problems, clashes
 
 
 def _component(group: str, node: Any, composed: Composed) -> schema.ComponentInfo:

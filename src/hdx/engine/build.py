@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +73,13 @@ def effective_precision(asked: str, device: torch.device) -> str:
 
 
 def build_dataset(config: dict[str, Any]) -> Dataset:
-    """The dataset of a config."""
-    return registry.build("dataset", config["dataset"], data_dir(config), Path(config["output_dir"]) / "cache")
+    """The dataset of a config; a process that takes many runs keeps the last two, which no run changes."""
+    return _kept_dataset(json.dumps(config["dataset"]), data_dir(config), Path(config["output_dir"]) / "cache")
+
+
+@lru_cache(maxsize=2)
+def _kept_dataset(options: str, folder: Path | None, cache: Path) -> Dataset:
+    return registry.build("dataset", json.loads(options), folder, cache)
 
 
 def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precision: str, seed: int) -> Body:

@@ -17,6 +17,7 @@ from hdx.engine.report import Report
 from hdx.errors import ConfigError, Interrupted, RunError
 from hdx.store.lease import Lease, refuse_if_held
 from hdx.store.rundir import RunDir
+from hdx.store.trust import refuse_links
 
 POLL_S = 0.1
 
@@ -125,6 +126,7 @@ def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed:
     """
     if (run_dir.record() is not None and not force) or _node(config) != "0":
         return
+    refuse_links(run_dir.path)
     with Lease(run_dir.path):
         status = run_dir.status()
         if status["state"] == "failed" and not (force or retry_failed):

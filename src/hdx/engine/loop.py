@@ -22,7 +22,7 @@ from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
 from hdx.errors import Interrupted, RunError
 from hdx.methods._base import Phase
-from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy
+from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy, share
 from hdx.protocols._base import Session
 from hdx.seeds import derive
 from hdx.store.rundir import RunDir
@@ -109,10 +109,14 @@ class Loop:
         source: Any = self.dataset.train
         if not images:
             source = torch.from_numpy(self._features("train", phase.indices, session.index))
+        labels = positions[self.dataset.train.labels[phase.indices]]
+        if phase.start is not None:
+            features = self._features("train", phase.indices, session.index)
+            phase.start(torch.from_numpy(features), torch.from_numpy(labels))
         loader = PhaseLoader(
             source,
             phase.indices,
-            positions[self.dataset.train.labels[phase.indices]],
+            labels,
             epochs=recipe.epochs if images else recipe.feature_epochs,
             batch_size=recipe.batch_size,
             seed=self.seed,
@@ -192,7 +196,7 @@ class Loop:
             "n_train": len(session.train),
             "n_test": len(session.test),
             "acc": accuracy(found, labels),
-            "acc_by_session": [_share((found == labels)[came == i]) for i in range(session.index + 1)],
+            "acc_by_session": [share((found == labels)[came == i]) for i in range(session.index + 1)],
             "acc_per_class": {names[label]: float(per_class[i]) for i, label in enumerate(session.seen_classes)},
             "nll": nll(predictions["log_p_label"]),
             "ece": ece(predictions["confidence"], found == labels),
@@ -213,8 +217,3 @@ class Loop:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-
-def _share(hits: np.ndarray) -> float:
-    """Share of true entries, nan where there are none."""
-    return float(hits.mean()) if len(hits) else float("nan")

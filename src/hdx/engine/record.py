@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hdx.metrics.classification import share
 from hdx.metrics.incremental import (
     acc_avg_inc,
     acc_task_mean,
@@ -23,7 +24,7 @@ def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, flo
     stored = [run_dir.predictions(session["index"]) for session in sessions]
     correct = [each["prediction"] == each["label"] for each in stored]
     matrix = accuracy_matrix(correct, [each["session_of_label"] for each in stored])
-    accuracies = np.array([hits.mean() for hits in correct])
+    accuracies = np.array([share(hits) for hits in correct])
     metrics: dict[str, float | None] = {
         "acc_last": float(accuracies[-1]),
         "acc_avg_inc": acc_avg_inc(accuracies),
@@ -37,7 +38,7 @@ def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, flo
     }
     if len(sessions) > 1:
         first = stored[-1]["session_of_label"] == 0
-        base, novel = float(correct[-1][first].mean()), float(correct[-1][~first].mean())
+        base, novel = share(correct[-1][first]), share(correct[-1][~first])
         metrics |= {"acc_base": base, "acc_novel": novel, "acc_harmonic": harmonic_mean(base, novel)}
     return metrics
 

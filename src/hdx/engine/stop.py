@@ -15,6 +15,18 @@ def requested() -> bool:
     return _requested
 
 
+def ask() -> None:
+    """Ask this process to stop, as the signals do."""
+    global _requested
+    _requested = True
+
+
+def forget() -> None:
+    """Take the request back, once it is answered."""
+    global _requested
+    _requested = False
+
+
 def _ask(signum: int, frame: FrameType | None) -> None:
     global _requested
     if _requested and signum == signal.SIGINT:

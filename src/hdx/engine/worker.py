@@ -20,6 +20,7 @@ from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
 from hdx.engine.build import assemble, choose_device
 from hdx.engine.loop import Loop
+from hdx.engine.progress import Progress
 from hdx.engine.record import run_record
 from hdx.engine.report import Lines, Report
 from hdx.errors import HdxError, Interrupted
@@ -69,6 +70,8 @@ def work(run_dir: RunDir, report: Report) -> dict[str, Any]:
     """
     config = Config.load(run_dir.config_file)
     with Lease(run_dir.path) if ranks.rank() == 0 else nullcontext():
+        if ranks.world() == 1 and (record := run_dir.record()) is not None:
+            return record  # another process finished it before this one got the lease
         try:
             return _work(config, run_dir, report)
         except Interrupted as error:
@@ -106,7 +109,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "ranks": ranks.world(),
         "precision": body.precision,
     }
-    tracked = Tracked(report, _trackers(config, run_dir)) if ranks.rank() == 0 else Report()
+    tracked = Tracked(Progress(run_dir, report), _trackers(config, run_dir)) if ranks.rank() == 0 else Report()
     tracked.start({**about, "done": len(run_dir.session_records())})
     sessions = Loop(config, assembly, run_dir, bank, tracked).run()
     about["trainable_parameters"] = sum(p.numel() for p in body.trainable)

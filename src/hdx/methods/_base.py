@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hdx.heads._base import Head
+from hdx.heads.lda import LDA
 from hdx.losses._base import Loss
 from hdx.methods._body import Body
 from hdx.protocols._base import Session
@@ -27,6 +29,8 @@ class Phase:
         classes: dataset labels in the order of the classifier's logits.
         classifier: features [B, D] to logits [B, len(classes)]; the method's head or a temporary one.
         parameters: exactly what trains.
+        start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
+            positions of their labels [N]; a method that starts `classifier` from them sets it.
     """
 
     inputs: Literal["images", "features"]
@@ -34,6 +38,7 @@ class Phase:
     classes: tuple[int, ...]
     classifier: nn.Module
     parameters: list[nn.Parameter]
+    start: Callable[[Tensor, Tensor], None] | None = None
 
 
 class Method(pl.LightningModule):
@@ -103,6 +108,23 @@ class Method(pl.LightningModule):
         return self.recipe.build_optimizer(self.current.parameters)
 
 
-def temporary_classifier(n_features: int, n_classes: int, dropout: float) -> nn.Module:
+def temporary_classifier(n_features: int, n_classes: int, dropout: float) -> nn.Sequential:
     """Dropout and a linear layer, thrown away after the phase (FSA's session-1 head)."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_classes))
+
+
+@torch.no_grad()
+def start_from_lda(classifier: nn.Sequential, features: Tensor, labels: Tensor) -> None:
+    """Set a temporary classifier to the LDA solution (total covariance + I) on features [N, D] with labels [N].
+
+    Training then starts from a head that fits the body, and does not first distort the body to fit a random head (Kumar et
+    al. 2022, linear probing then fine-tuning).
+    """
+    linear = classifier[-1]
+    assert isinstance(linear, nn.Linear)
+    lda = LDA(linear.in_features)
+    lda.expand(linear.out_features)
+    lda.update(features, labels)
+    centre, weight, bias = lda.solve()
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias - weight @ centre)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
-from hdx.methods._base import Method, Phase, temporary_classifier
+from hdx.methods._base import Method, Phase, start_from_lda, temporary_classifier
 from hdx.methods._body import Body
 from hdx.options import Fraction
 from hdx.protocols._base import Session
@@ -21,11 +26,22 @@ class FirstSession(Method):
 
     Args:
         dropout: probability before the temporary head.
+        head_start: where the temporary head starts: random, as in the paper, or the LDA solution on the unadapted features, which
+            keeps short trainings from distorting the body first (hdx's own option, after Kumar et al. 2022).
     """
 
-    def __init__(self, body: Body, head: Head, loss: Loss, recipe: Recipe, *, dropout: Fraction = 0.5) -> None:
+    def __init__(
+        self,
+        body: Body,
+        head: Head,
+        loss: Loss,
+        recipe: Recipe,
+        *,
+        dropout: Fraction = 0.5,
+        head_start: Literal["random", "lda"] = "random",
+    ) -> None:
         super().__init__(body, head, loss, recipe)
-        self.dropout = dropout
+        self.dropout, self.head_start = dropout, head_start
 
     def trains_body(self, session: int) -> bool:
         """Only in the first session."""
@@ -37,5 +53,12 @@ class FirstSession(Method):
         return found + super().phases(session, sessions)
 
     def _adaptation(self, session: Session, sessions: list[Session]) -> Phase:
-        classes = session.new_classes
-        return self.body_phase(session.train, classes, temporary_classifier(self.body.n_features, len(classes), self.dropout))
+        return self.adaptation_phase(session.train, session.new_classes)
+
+    def adaptation_phase(self, indices: np.ndarray, classes: tuple[int, ...]) -> Phase:
+        """The body and a temporary head over `classes`, on `indices`."""
+        temporary = temporary_classifier(self.body.n_features, len(classes), self.dropout)
+        phase = self.body_phase(indices, classes, temporary)
+        if self.head_start == "lda":
+            phase.start = partial(start_from_lda, temporary)
+        return phase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hdx.methods._base import Phase, temporary_classifier
+from hdx.methods._base import Phase
 from hdx.methods.first_session import FirstSession
 from hdx.protocols._base import Session
 
@@ -19,6 +19,7 @@ class Joint(FirstSession):
 
     Args:
         dropout: probability before the temporary head.
+        head_start: where the temporary head starts: random, or the LDA solution on the unadapted features.
     """
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
@@ -28,6 +29,5 @@ class Joint(FirstSession):
         return found + self.head_phases(seen, session.seen_classes)
 
     def _adaptation(self, session: Session, sessions: list[Session]) -> Phase:
-        classes = sessions[-1].seen_classes
         everything = np.concatenate([each.train for each in sessions])
-        return self.body_phase(everything, classes, temporary_classifier(self.body.n_features, len(classes), self.dropout))
+        return self.adaptation_phase(everything, sessions[-1].seen_classes)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
+def share(hits: np.ndarray) -> float:
+    """Share of true entries of [N] bool; nan where there are none, as for classes without test images."""
+    return float(hits.mean()) if len(hits) else float("nan")
+
+
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Share of samples predicted right, over samples (not over batches)."""
-    return float((predictions == labels).mean())
+    return share(predictions == labels)
 
 
 def per_class_accuracy(predictions: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -19,7 +24,7 @@ def per_class_accuracy(predictions: np.ndarray, labels: np.ndarray, n_classes: i
 
 def nll(log_p_label: np.ndarray) -> float:
     """Mean negative log-likelihood in nats of log p(label) [N]."""
-    return float(-np.mean(log_p_label, dtype=np.float64))
+    return float(-np.mean(log_p_label, dtype=np.float64)) if len(log_p_label) else float("nan")
 
 
 def ece(confidences: np.ndarray, correct: np.ndarray, n_bins: int = 15) -> float:
@@ -30,6 +35,8 @@ def ece(confidences: np.ndarray, correct: np.ndarray, n_bins: int = 15) -> float
         correct: [N] bool.
         n_bins: bins ((b-1)/n, b/n]; a confidence of 0 falls in the first.
     """
+    if not len(confidences):
+        return float("nan")
     bins = np.clip(np.ceil(np.asarray(confidences, np.float64) * n_bins).astype(int) - 1, 0, n_bins - 1)
     gap = np.bincount(bins, weights=np.asarray(correct, np.float64) - confidences, minlength=n_bins)
     return float(np.abs(gap).sum() / len(confidences))

@@ -30,7 +30,7 @@ def acc_avg_inc(session_accuracies: np.ndarray) -> float:
 
 def acc_task_mean(matrix: np.ndarray) -> float:
     """Mean over session groups of the accuracy after the last session (each group weighs alike)."""
-    return float(np.nanmean(matrix[-1]))
+    return _mean_defined(matrix[-1])
 
 
 def forgetting(matrix: np.ndarray) -> float | None:
@@ -45,7 +45,7 @@ def bwt(matrix: np.ndarray) -> float | None:
     """Backward transfer: mean over old groups of A[last, j] - A[j, j] (Lopez-Paz & Ranzato 2017); None with one session."""
     if len(matrix) < 2:
         return None
-    return float(np.nanmean(matrix[-1, :-1] - np.diagonal(matrix)[:-1]))
+    return _mean_defined(matrix[-1, :-1] - np.diagonal(matrix)[:-1])
 
 
 def performance_drop(session_accuracies: np.ndarray) -> float:
@@ -56,3 +56,9 @@ def performance_drop(session_accuracies: np.ndarray) -> float:
 def harmonic_mean(a: float, b: float) -> float:
     """2ab / (a + b), 0 where both are 0."""
     return 2 * a * b / (a + b) if a + b > 0 else 0.0
+
+
+def _mean_defined(values: np.ndarray) -> float:
+    """Mean of what is not nan, nan where nothing is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hdx.config import grid
 from hdx.config.config import Config
-from hdx.config.validate import load
 from hdx.errors import ConfigError
 from hdx.report import metrics
 from hdx.report.table_spec import Column, Published, Row, TableSpec
@@ -61,39 +61,54 @@ def find_cells(spec: TableSpec, extra: Sequence[str] = (), config_dirs: Sequence
     """
     configs = _compose(spec, extra, config_dirs)
     seen: dict[Path, dict[str, Any] | None] = {}
-    return [_cell(spec, row, column, configs.get((row.label, column.label)), extra, seen) for row in spec.rows for column in spec.columns]
+    return [
+        _cell(spec, row, column, configs.get((row.label, column.label)), extra, seen)
+        for row in spec.rows
+        for column in spec.columns
+    ]
 
 
 def overrides_of(spec: TableSpec, row: Row, column: Column, extra: Sequence[str] = ()) -> tuple[str, ...]:
-    """What a cell is composed from, the seed left out."""
-    return (*(row.run or ()), *spec.set, *column.set, *extra)
+    """What a cell is composed from, the seed left out; presets of row and column become one `+exp=[a,b]`, the row's first."""
+    words = [*(row.run or ()), *spec.set, *column.set, *extra]
+    presets = [word for word in words if word.lstrip("+").startswith("exp=")]
+    if len(presets) < 2:
+        return tuple(words)
+    names = [name.strip() for word in presets for name in word.partition("=")[2].strip("[]").split(",")]
+    return (f"+exp=[{','.join(names)}]", *(word for word in words if word not in presets))
 
 
 def _compose(spec: TableSpec, extra: Sequence[str], config_dirs: Sequence[Path | str]) -> dict[tuple[str, str], Config]:
-    done: dict[tuple[str, ...], Config] = {}  # columns that differ in their metric only share their runs
-    found: dict[tuple[str, str], Config] = {}
-    wrong: dict[str, list[str]] = {}
+    places: dict[tuple[str, ...], list[tuple[str, str]]] = {}  # columns that differ in their metric only share their runs
     for row in spec.rows:
         for column in spec.columns if row.run is not None else ():
-            words = overrides_of(spec, row, column, extra)
-            try:
-                if words not in done:
-                    done[words] = load([*words, f"seed={spec.seeds[0]}"], config_dirs)
-                found[row.label, column.label] = done[words]
-            except ConfigError as error:
-                for problem in error.problems:
-                    wrong.setdefault(problem, []).append(f"row '{row.label}', column '{column.label}'")
+            places.setdefault(overrides_of(spec, row, column, extra), []).append((row.label, column.label))
+    found: dict[tuple[str, str], Config] = {}
+    wrong: dict[str, list[tuple[str, str]]] = {}
+    composed = grid.each([(*words, f"seed={spec.seeds[0]}") for words in places], config_dirs)
+    for cells, result in zip(places.values(), composed):
+        if isinstance(result, Config):
+            found.update(dict.fromkeys(cells, result))
+        else:
+            for problem in result:
+                wrong.setdefault(problem, []).extend(cells)
     if wrong:
-        raise ConfigError([f"table {spec.name}: {_places(places)}: {problem}" for problem, places in wrong.items()])
+        raise ConfigError([f"table {spec.name}: {_places(cells)}: {problem}" for problem, cells in wrong.items()])
     return found
 
 
-def _places(places: list[str]) -> str:
-    return places[0] + (f" and {len(places) - 1} more cells" if len(places) > 1 else "")
+def _places(cells: list[tuple[str, str]]) -> str:
+    more = f" and {len(cells) - 1} more cells" if len(cells) > 1 else ""
+    return f"row '{cells[0][0]}', column '{cells[0][1]}'{more}"
 
 
 def _cell(
-    spec: TableSpec, row: Row, column: Column, config: Config | None, extra: Sequence[str], seen: dict[Path, dict[str, Any] | None]
+    spec: TableSpec,
+    row: Row,
+    column: Column,
+    config: Config | None,
+    extra: Sequence[str],
+    seen: dict[Path, dict[str, Any] | None],
 ) -> Cell:
     if config is None:
         return Cell(row, column)

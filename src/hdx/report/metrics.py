@@ -33,6 +33,8 @@ class Metric:
 
     def of(self, record: dict[str, Any]) -> float | None:
         """The value in shown units; None where a run has no such number (forgetting after one session)."""
+        if self.name == "seconds":
+            return seconds(record)
         node: Any = record
         for key in self.place:
             node = node.get(key) if isinstance(node, dict) else None
@@ -41,6 +43,12 @@ class Metric:
     def text(self, value: float, sign: bool = False) -> str:
         """`93.21`, `-0.40`, and with `sign` `+1.20`."""
         return f"{value:{'+' if sign else ''},.{self.decimals}f}"
+
+
+def seconds(record: dict[str, Any]) -> float:
+    """Seconds of work of a run; `wall` is that of the last process alone, and a resumed run had several."""
+    spent = record["seconds"]
+    return float(max(spent.get("wall", 0.0), spent.get("sessions", 0.0) + spent.get("gain_predictor", 0.0)))
 
 
 def _share(name: str, meaning: str) -> Metric:
@@ -66,7 +74,7 @@ METRICS: dict[str, Metric] = {
         Metric("head_parameters", "", ("head_parameters",), 0, "trained parameters of the head"),
         Metric("images_forwarded", "", ("images_forwarded",), 0, "images put through the body for features"),
         Metric("images_trained", "", ("images_trained",), 0, "images seen by the gradient phase, epochs included"),
-        Metric("seconds", "s", ("seconds", "wall"), 1, "wall time of the run"),
+        Metric("seconds", "s", ("seconds", "wall"), 1, "seconds of work, interruptions left out"),
         Metric("peak_memory_mb", "MB", ("peak_memory_mb",), 0, "peak memory of the process, or of the GPU"),
     )
 }

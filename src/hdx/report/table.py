@@ -52,10 +52,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table file with the numbers of the runs on disk; `entries` by row label, then by column label."""
+    """A table file with the numbers of the runs on disk.
+
+    Attributes:
+        entries: by row label, then by column label.
+        folders: `-cd DIR …` of the command line, as the commands that fill cells need it.
+        extra: the overrides of every cell that the command line added.
+    """
 
     spec: TableSpec
     entries: dict[str, dict[str, Entry]]
+    extra: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -72,10 +80,14 @@ def make_table(spec: TableSpec, extra: Sequence[str] = (), config_dirs: Sequence
     """Look up the runs of every cell and do the arithmetic. Raises: as `find_cells`."""
     cells = {(cell.row.label, cell.column.label): cell for cell in find_cells(spec, extra, config_dirs)}
     entries = {
-        row.label: {column.label: _entry(cells[row.label, column.label], _reference(spec, cells, row.label, column.label)) for column in spec.columns}
+        row.label: {
+            column.label: _entry(cells[row.label, column.label], _reference(spec, cells, row.label, column.label))
+            for column in spec.columns
+        }
         for row in spec.rows
     }
-    return Table(spec, entries)
+    folders = tuple(word for folder in config_dirs for word in ("-cd", str(folder)))
+    return Table(spec, entries, tuple(extra), folders)
 
 
 def _reference(spec: TableSpec, cells: dict[tuple[str, str], Cell], row: str, column: str) -> Cell | None:
@@ -85,7 +97,7 @@ def _reference(spec: TableSpec, cells: dict[tuple[str, str], Cell], row: str, co
 def _entry(cell: Cell, reference: Cell | None) -> Entry:
     ours = estimate(list(cell.values.values()))
     published, difference = cell.published, None
-    if ours is not None and published is not None and published.metric == cell.column.metric:
+    if ours is not None and published is not None and published.value is not None and published.metric == cell.column.metric:
         difference = ours.mean - published.value
     paired = None
     if reference is not None:

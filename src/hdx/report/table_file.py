@@ -29,7 +29,7 @@ def read_table(name: str, config_dirs: Sequence[Path | str] = ()) -> TableSpec:
         known = files.names("table", folders)
         raise ConfigError(f"table '{name}' is unknown.{did_you_mean(name, known)}  (hdx list table)")
     check = _Check(paths.label(file))
-    spec = _table(file.stem, file, _load(file), check)
+    spec = _table(name.removesuffix(".yaml"), file, _load(file), check)
     if check.problems:
         raise ConfigError(check.problems)
     return spec
@@ -144,7 +144,9 @@ class _Check:
 def _table(name: str, file: Path, node: dict[str, Any], check: _Check) -> TableSpec:
     check.keys(node, TABLE_KEYS, "table")
     metric = check.metric(node.get("metric"), "metric")
-    columns = [_column(value, f"columns[{i}]", metric, check) for i, value in enumerate(check.items(node.get("columns"), "columns"))]
+    columns = [
+        _column(value, f"columns[{i}]", metric, check) for i, value in enumerate(check.items(node.get("columns"), "columns"))
+    ]
     labels = [column.label for column in columns]
     rows = [_row(value, f"rows[{i}]", labels, check) for i, value in enumerate(check.items(node.get("rows"), "rows"))]
     check.unique(labels, "columns")
@@ -199,7 +201,10 @@ def _row(value: Any, place: str, columns: list[str], check: _Check) -> Row:
     published = {}
     for column, number in check.mapping(node.get("published"), f"{place}.published").items():
         if column not in columns:
-            check.say(f"{place}.published", f"column '{column}' is unknown.{did_you_mean(str(column), columns)}  (the label of a column)")
+            check.say(
+                f"{place}.published",
+                f"column '{column}' is unknown.{did_you_mean(str(column), columns)}  (the label of a column)",
+            )
         published[str(column)] = _published(number, f"{place}.published.{column}", check)
     run = node.get("run")
     return Row(
@@ -214,7 +219,7 @@ def _published(value: Any, place: str, check: _Check) -> Published:
     node = check.mapping(value, place)
     check.keys(node, PUBLISHED_KEYS, place)
     return Published(
-        value=check.number(node, "value", place) or 0.0,
+        value=check.number(node, "value", place, required="value" not in node),
         ci=check.number(node, "ci", place, required=False),
         paper=check.text(node, "paper", place) or "",
         table=check.text(node, "table", place, required=False),

@@ -22,6 +22,7 @@ class Published:
     """A number from a paper, in the unit it is printed in there (accuracies in percent).
 
     Attributes:
+        value: None when the paper has a number and the sources at hand do not give it.
         ci: half-width of the paper's interval, None where it gives none.
         table: number of the table in the paper, None where the sources do not say.
         setting: protocol, body, shots and whatever else the number depends on.
@@ -29,7 +30,7 @@ class Published:
         certainty: a key of `CERTAINTIES`.
     """
 
-    value: float
+    value: float | None
     ci: float | None
     paper: str
     table: str | None

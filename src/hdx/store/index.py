@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ class Index:
         - `run_id`, `exp`, `group` (hash that seeds share), `seed`, `dir` (absolute);
         - `state` (finished, running, interrupted, failed, new) and `reason` (one line, None where all is well);
           a running run whose process is gone is interrupted;
-        - `created`, `finished`, `updated`: seconds since 1970; `age`: seconds since `updated`, the end or the last sign of life;
+        - `created`, `started`, `finished`, `updated`: seconds since 1970; `started` is of the last attempt; `age`: seconds since
+          the end or the last sign of life;
         - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `protocol`, `loss`, `trainer`: names of the chosen configs;
         - `options`: dotted config option -> value, e.g. `options["head.ridge"]`; `head.name` is the component behind the choice;
         - `metrics`: name -> value or None; `session_accuracies`: one a session; `n_sessions`, `sessions_done`;
@@ -89,6 +91,7 @@ class Index:
             holder = lease.living_holder(Path(row["dir"]))
             if holder is not None:
                 row |= {"state": "running", "reason": None, "host": holder["host"], "pid": holder["pid"]}
+                row["age"] = max(0.0, now - max(row["updated"] or 0.0, float(holder.get("heartbeat", 0.0))))
             elif row["state"] == "running":
                 row |= {"state": "interrupted", "reason": f"process {row['pid']} on {row['host']} is gone"}
         return row
@@ -102,7 +105,10 @@ class Index:
                 version = database.execute("pragma user_version").fetchone()[0]
                 if version != VERSION:
                     return {}
-                return {run_id: (stamp, json.loads(row)) for run_id, stamp, row in database.execute("select * from runs")}
+                kept = database.execute("select * from runs").fetchall()
+            if any(checksum != _checksum(run_id, stamp, row) for run_id, stamp, row, checksum in kept):
+                raise sqlite3.DatabaseError("a row does not match its checksum")
+            return {run_id: (stamp, json.loads(row)) for run_id, stamp, row, _ in kept}
         except sqlite3.OperationalError as error:
             if not _damaged(error):  # another process writes it, or it may not be read: the directories tell as much
                 log.debug("index %s: %s", self.file, error)
@@ -114,13 +120,14 @@ class Index:
 
     def _store(self, changed: list[str], gone: list[str]) -> None:
         """Write rows to the file, in one transaction; what cannot be written is read again next time."""
-        rows = [(run_id, self._rows[run_id][0], json.dumps(self._rows[run_id][1], default=str)) for run_id in changed]
+        kept = [(run_id, self._rows[run_id][0], json.dumps(self._rows[run_id][1], default=str)) for run_id in changed]
+        rows = [(*each, _checksum(*each)) for each in kept]
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._open() as database, database:
                 database.execute("begin immediate")
                 _prepare(database)
-                database.executemany("insert or replace into runs values (?, ?, ?)", rows)
+                database.executemany("insert or replace into runs values (?, ?, ?, ?)", rows)
                 database.executemany("delete from runs where run_id = ?", [(run_id,) for run_id in gone])
         except sqlite3.OperationalError as error:
             log.debug("index %s: not written (%s)", self.file, error)
@@ -172,7 +179,13 @@ def _prepare(database: sqlite3.Connection) -> None:
     if database.execute("pragma user_version").fetchone()[0] != VERSION:
         database.execute("drop table if exists runs")
         database.execute(f"pragma user_version = {VERSION}")
-    database.execute("create table if not exists runs (run_id text primary key, stamp text not null, row text not null)")
+    database.execute(
+        "create table if not exists runs (run_id text primary key, stamp text not null, row text not null, checksum int not null)"
+    )
+
+
+def _checksum(*parts: str) -> int:
+    return zlib.crc32("\n".join(parts).encode())
 
 
 def _damaged(error: sqlite3.OperationalError) -> bool:

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 PACKAGES = ("hdx", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
 
 
+@cache
 def machine() -> dict[str, Any]:
-    """Host, platform, package versions and the git state of hdx's own checkout (None outside one)."""
+    """Host, platform, package versions and the git state of hdx's own checkout (None outside one), as they were first asked for."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),

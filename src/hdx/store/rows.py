@@ -15,6 +15,10 @@ _NAME = re.compile(r"([0-9a-f]{8})-s(\d+)")
 _SEED = re.compile(r"^seed: (\d+)$", re.MULTILINE)
 
 
+_NOTHING: dict[str, Any] = dict.fromkeys(("reason", "host", "pid", "finished", "started"))
+_NOTHING |= {"state": "failed", "progress": {}}
+
+
 class Unreadable(Exception):
     """A file of a run that is damaged; the text says which and why."""
 
@@ -36,7 +40,7 @@ def read_row(run_dir: Path) -> dict[str, Any]:
     }
     problems: list[str] = []
     row |= _guarded(problems, _config, run_dir, {"options": {}, **dict.fromkeys(GROUPS)})
-    row |= _guarded(problems, _outcome, run_dir, {"state": "failed", "reason": None, "finished": None, "updated": row["created"]})
+    row |= _guarded(problems, _outcome, run_dir, _NOTHING | {"updated": row["created"]})
     record = _guarded(problems, _read_record, run_dir, {})
     row |= _guarded(problems, _numbers, record, _numbers({}))
     row["sessions_done"] = len(row["session_accuracies"]) or _sessions_done(run_dir)
@@ -66,7 +70,7 @@ def _config(run_dir: Path) -> dict[str, Any]:
         content = _parsed(_SEED.sub("", text, count=1))
     except RecursionError:
         raise Unreadable("config.yaml is nested too deeply") from None
-    options = {key: value for key, value in content["options"].items()}
+    options = dict(content["options"])
     if seed:
         options["seed"] = int(seed[1])
     return {**content["choices"], "options": options}
@@ -113,6 +117,7 @@ def _outcome(run_dir: Path) -> dict[str, Any]:
         "pid": status.get("pid"),
         "finished": finished,
         "updated": updated,
+        "started": status.get("started", beat),
         "progress": progress,
     }
 

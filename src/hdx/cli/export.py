@@ -1,0 +1,55 @@
+"""`hdx export RUN --out model.safetensors`: a finished run as one file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hdx.cli import _common, _runs
+
+SUMMARY = "write the model of a finished run to one .safetensors file, for hdx predict or plain torch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run, and the file."""
+    parser.add_argument("run", metavar="RUN", help="a run directory, or a run id (exp/hash-sN)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="output_dir=…, data_dir=…, accelerator=… of this machine"
+    )
+    parser.add_argument("--out", metavar="FILE", default="model.safetensors", help="file to write (default: model.safetensors)")
+    _common.add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, merge, write, and say how to use it."""
+    from pathlib import Path
+
+    from hdx.cli.resume import machine_overrides
+    from hdx.cli.train import absolute
+    from hdx.config.config import Config
+    from hdx.store.rundir import find_run
+
+    changes = machine_overrides(args.overrides)
+    run_dir = find_run(args.run, Path(changes.get("output_dir", "outputs")))
+    for key in {"output_dir", "data_dir"} & set(changes):
+        changes[key] = absolute(changes[key])
+    config = Config.load(run_dir.config_file)
+    home = run_dir.path.parents[1]
+    if home.name == "runs" and run_dir.path == home / config.run_id:
+        changes["output_dir"] = str(home.parent)  # caches belong beside the runs, wherever the folder was moved to
+    elif "output_dir" not in changes:
+        changes["output_dir"] = absolute("outputs")
+    from hdx.engine.export_model import export_model, snippet
+
+    path = Path(args.out)
+    about = export_model(config.replace(**changes), run_dir, path)
+    if args.json:
+        _common.print_json({"file": str(path), **about})
+        return 0
+    what = f"{about['backbone']['name']} body, {about['head']['from']} head, {len(about['classes'])} classes"
+    print(_runs.clean(f"wrote {path} ({about['bytes'] / 1e6:.2f} MB): {what} of run {about['run_id']}"))
+    print(f"use it:  hdx predict {path} images/")
+    code = snippet(about, str(path))
+    if code:
+        print(f"or with torch and timm alone:\n\n{code}", file=sys.stdout)
+    return 0

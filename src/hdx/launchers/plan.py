@@ -1,0 +1,128 @@
+"""The plan of a sweep: which runs, in which order, what is done already, and what the rest will cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hdx.config.grid import Grid, Planned
+from hdx.config.identity import body_key, body_stays
+from hdx.config.paths import absolute_in
+from hdx.errors import ConfigError
+from hdx.launchers._base import Task
+from hdx.store.rundir import RunDir
+from hdx.store.sweeps import state_of, sweep_hash
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep in the order in which they are done.
+
+    Attributes:
+        tasks: of every run, finished ones too.
+        states: run id to one of `store.sweeps.STATES`.
+    """
+
+    tasks: list[Task]
+    states: dict[str, str]
+
+    @property
+    def sweep(self) -> str:
+        """Eight hex digits that name the sweep."""
+        return sweep_hash([task.run_id for task in self.tasks])
+
+    @property
+    def output_dir(self) -> Path:
+        """Of all runs."""
+        return Path(self.tasks[0].config["data"]["output_dir"])
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        found = Counter(self.states.values())
+        return {state: found[state] for state in ("finished", "running", "interrupted", "failed", "new")}
+
+    def to_do(self, *, retry_failed: bool = False) -> list[Task]:
+        """What a sweep would run now; runs that another process has are among them, and waited for."""
+        skipped = {"finished"} if retry_failed else {"finished", "failed"}
+        chosen = [task for task in self.tasks if self.states[task.run_id] not in skipped]
+        return [replace(task, retry_failed=retry_failed) for task in chosen]
+
+    def cost_s(self, tasks: Sequence[Task]) -> float | None:
+        """Seconds of one worker for `tasks`, from this grid's finished runs: the median over those of the same method, body and
+        head, else of the same method and body; None where a run has nothing to be compared with."""
+        seconds: dict[tuple[str, ...], list[float]] = {}
+        for task in self.tasks:
+            if self.states[task.run_id] == "finished" and (spent := _seconds(task)) is not None:
+                for key in _kinds(task):
+                    seconds.setdefault(key, []).append(spent)
+        total = 0.0
+        for task in tasks:
+            known = next((seconds[key] for key in _kinds(task) if key in seconds), None)
+            if known is None:
+                return None
+            total += statistics.median(known)
+        return total
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The runs as `plan.json` lists them."""
+        home = self.output_dir
+        return [
+            {
+                "run_id": task.run_id,
+                "run_dir": Path(task.run_dir).relative_to(home).as_posix(),
+                "overrides": list(task.overrides),
+                "body": task.body,
+            }
+            for task in self.tasks
+        ]
+
+
+def plan(grid: Grid) -> Plan:
+    """Put the runs of a grid in order and look at what is there. Raises: ConfigError for what a sweep cannot do."""
+    tasks = ordered([_task(run) for run in grid.runs])
+    homes = {task.config["data"]["output_dir"] for task in tasks}
+    if len(homes) > 1:
+        raise ConfigError("output_dir: all runs of a sweep have one output_dir")
+    if any(task.config["data"]["nodes"] > 1 for task in tasks):
+        raise ConfigError("nodes: a run of a sweep has one machine; start runs on several nodes with hdx train")
+    return Plan(tasks, {task.run_id: state_of(RunDir(Path(task.run_dir))) for task in tasks})
+
+
+def ordered(tasks: Sequence[Task]) -> list[Task]:
+    """Runs of one body together, bodies and runs in the order in which they come."""
+    bodies: dict[str, list[Task]] = {}
+    for task in tasks:
+        bodies.setdefault(task.body, []).append(task)
+    return [task for group in bodies.values() for task in group]
+
+
+def _task(run: Planned) -> Task:
+    config = absolute_in(run.config)
+    return Task(
+        run_id=config.run_id,
+        run_dir=str(Path(config["output_dir"]) / "runs" / config.run_id),
+        config={"data": config.data, "exp": config.exp, "choices": config.choices, "group": config.group_hash},
+        overrides=run.overrides,
+        body=body_key(config.data),
+        shares=body_stays(config.data),
+        ranks=config["devices"],
+    )
+
+
+def _kinds(task: Task) -> list[tuple[str, ...]]:
+    """What runs that cost about the same have in common, the nearest first."""
+    data = task.config["data"]
+    parts = ("dataset", "backbone", "adapter", "method")
+    kind = tuple(repr(sorted(data[part].items(), key=lambda item: item[0])) for part in parts)
+    shots = str(data["protocol"].get("shots"))
+    return [(*kind, repr(data["head"]), shots), (*kind, data["head"]["name"]), kind]
+
+
+def _seconds(task: Task) -> float | None:
+    record = RunDir(Path(task.run_dir)).record() or {}
+    spent = record.get("seconds", {}).get("sessions")
+    return None if spent is None else float(spent) + float(record["seconds"].get("gain_predictor") or 0.0)
