@@ -24,11 +24,9 @@ types: $(VENV)/.dev ## mypy over src/hdx: every function has types
 
 check: test lint types ## everything that must hold before a commit
 
-bench: $(VENV)/.test ## the benchmarks: ratios measured in one run each
-	for file in scripts/bench/*.py; do $(BIN)/python $$file || exit 1; done
-
-reproduce: $(VENV)/.core ## a paper's table: make reproduce TABLE=heads_shots (needs HDX_DATA; hdx list table)
-	PATH="$(abspath $(BIN)):$$PATH" sh scripts/reproduce.sh "$(TABLE)"
+bench: $(VENV)/.test ## the benchmarks of the engine: ratios measured in one run (idle machine, about five minutes)
+	$(BIN)/python scripts/bench/engine.py
+	$(BIN)/python scripts/bench/tiny_body.py
 
 weights: $(VENV)/.core ## make the shipped body again from formulas (about half an hour on two cores)
 	$(BIN)/hdx pretrain --out src/hdx/backbones/tiny.safetensors

@@ -79,3 +79,7 @@ def test_everything_that_is_listed_can_be_shown(group: str, document: Document) 
 )
 def test_what_cannot(what: str, line: str, inside: Inside) -> None:
     assert inside("show", what) == (2, "", line)
+
+
+def test_show_tells_the_licence_of_a_dataset(document: Document) -> None:
+    assert document("show", "dataset=sign_digits")["licence"] == "Apache-2.0"

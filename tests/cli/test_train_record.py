@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 from tests.integration.harness import config_of, config_words, errors_of
 
@@ -199,3 +200,16 @@ def test_an_output_dir_that_is_a_file(inside: Inside, tmp_path: Path) -> None:
     code, _, err = inside("train", *config_words(tmp_path / "file", "+exp=fsa_na"))
     assert code == 2 and "output_dir" in err and len(err.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_was_wrong_outside_the_run_needs_no_flag_once_mended(inside: Inside, tmp_path: Path) -> None:
+    words = ["+exp=fsa_na", "dataset=caltech101", "dataset.train_per_class=2", "dataset.test_per_class=2", "protocol.step=2"]
+    words += [f"data_dir={tmp_path}", f"output_dir={tmp_path / 'out'}"]
+    code, _, err = inside("train", *words)
+    assert code == 2 and "dataset caltech101 not found" in err
+    for label, name in enumerate(("anchor", "bonsai")):
+        folder = tmp_path / "101_ObjectCategories" / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (12, 12), (40 * i + 100 * label, 9, 9)).save(folder / f"{i}.jpg")
+    assert inside("train", *words)[0] == 0

@@ -178,7 +178,7 @@ def test_kills_of_the_sweep_and_of_its_workers(start: Start, tmp_path: Path) -> 
     chance = random.Random(0)
     for kill in range(4):
         process = start(*grid)
-        wait_until(lambda: len(workers_of(process)) > 0, process)
+        wait_until(lambda each=process: len(workers_of(each)) > 0, process)  # type: ignore[misc]
         time.sleep(chance.uniform(0.5, 9))
         if process.poll() is not None:
             break

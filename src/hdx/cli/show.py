@@ -90,6 +90,7 @@ def _component(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
         "summary": head.summary or info.summary,
         "source": head.source or info.source,
         "command": head.command or f"hdx train {group}={name}",
+        "licence": info.licence,
         "file": paths.label(file),
         "options": [_option(option, defaults.get(option.name, option.default)) for option in info.options],
     }
@@ -133,6 +134,8 @@ def _print(shown: dict[str, Any]) -> None:
     title = shown["name"] if shown["name"] == shown["group"] else f"{shown['group']}={shown['name']}"
     print(f"{title}: {shown['summary']}")
     print(f"source   {shown['source']}\ncommand  {shown['command']}\nfile     {shown['file']}")
+    if shown.get("licence"):
+        print(f"licence  {shown['licence']}")
     if "sets" in shown:
         print("\nsets")
         for key, value in shown["sets"].items():

@@ -44,7 +44,7 @@ class Grid:
     Attributes:
         runs: in the order of the grid (the last override varies fastest), each run once.
         name: of the named grid, or empty.
-        dropped: a line for each reason why combinations were left out (`skip_invalid`).
+        dropped: a line for each reason why combinations were left out (`skip_invalid`, or the same run twice).
     """
 
     runs: list[Planned]
@@ -121,8 +121,8 @@ def _alternatives(override: Override, folders: Sequence[Path]) -> list[str]:
         advice = "range(start,stop,step) with start before stop"
     if not values:
         raise ConfigError(f"'{text}' has no values; expected {advice}")
-    if override.key_or_group == "launcher" or override.key_or_group.startswith("launcher."):
-        raise ConfigError(f"'{text}': one launcher starts all runs of a sweep; give one value")
+    if override.key_or_group.partition(".")[0] in ("launcher", "output_dir"):
+        raise ConfigError(f"'{text}': one launcher starts all runs of a sweep, and into one output_dir; give one value")
     return list(dict.fromkeys(f"{key}={value}" for value in values))
 
 
@@ -157,8 +157,14 @@ def _sift(judged: list[_Judged], skip_invalid: bool) -> tuple[list[Planned], lis
         for line in one.problems + one.clashes:
             table.setdefault(line, []).append(one)
     lines = [_counted(line, found, len(judged), skip_invalid) for line, found in clashes.items()]
+    twice = sum(one.config is not None for one in judged) - len(runs)
+    same = (
+        [f"{twice} of {len(judged)} runs are others once more (paths, threads, trackers … do not tell runs apart)"]
+        if twice
+        else []
+    )
     refused = [_refused(line, found, len(judged)) for line, found in wrong.items()]
-    return list(runs.values()), lines, refused if skip_invalid else refused + lines
+    return list(runs.values()), lines + same, refused if skip_invalid else refused + lines
 
 
 def _refused(line: str, found: list[_Judged], total: int) -> str:
@@ -315,4 +321,3 @@ def each(runs: Sequence[Sequence[str]], config_dirs: Sequence[Path | str] = ()) 
         except ConfigError as error:
             found.append(error.problems)
     return found
-

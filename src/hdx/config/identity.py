@@ -53,7 +53,9 @@ def body_key(data: dict[str, Any]) -> str:
     kept = {key: _hashed(data[key], key) for key in ("dataset", "backbone", "pool", "adapter")}
     kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
     protocol, backbone = data["protocol"], data["backbone"]
-    seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")}
+    seeds = {
+        name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")
+    }
     if not body_stays(data):
         kept |= {key: _hashed(data[key], key) for key in ("method", "protocol", "trainer", "loss")} | {"seeds": seeds}
         kept |= {} if data["method"]["name"] in WITHOUT_HEAD else {"head": data["head"]}

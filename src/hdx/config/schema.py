@@ -56,6 +56,7 @@ class ComponentInfo:
     summary: str
     source: str
     options: tuple[Option, ...]
+    licence: str = ""  # of a dataset
 
     def option(self, name: str) -> Option | None:
         """The option of that name, or None."""
@@ -81,7 +82,9 @@ def _describe(module: str, cls: str, name: str, group: str) -> ComponentInfo:
     for doc in reversed(docs):
         meanings.update(docstring.arguments(doc))
     origin = next((text for doc in docs if (text := docstring.source(doc))), "")
-    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, _options(lineage, meanings))
+    licence = next((value for _, node in lineage for key, value in source.assignments(node) if key == "licence"), None)
+    terms = str(ast.literal_eval(licence)) if isinstance(licence, ast.Constant) else ""
+    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, _options(lineage, meanings), terms)
 
 
 def _options(lineage: list[tuple[source.Module, ast.ClassDef]], meanings: dict[str, str]) -> tuple[Option, ...]:

@@ -41,7 +41,7 @@ def read(module: str) -> Module:
     except SyntaxError as error:
         raise ConfigError(f"module {module} does not parse: {error}") from None
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    values = dict(_assignments(tree))
+    values = dict(assignments(tree))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return Module(module, values, classes, dict(_imports(tree, package)))
 
@@ -118,7 +118,8 @@ def _base(where: Module, base: ast.expr) -> list[tuple[Module, ast.ClassDef]]:
     return lineage(module, name)
 
 
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+def assignments(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    """Names and values assigned at the top of a module or class."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             yield node.targets[0].id, node.value

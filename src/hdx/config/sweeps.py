@@ -19,7 +19,7 @@ _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
 
 
 def unfold(arguments: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], str]:
-    """Overrides with `+sweep=NAME` replaced by what that file says; an override of the command line takes the place of the file's.
+    """Overrides with `+sweep=NAME` replaced by what that file says; an override given with it holds instead of the file's.
 
     Returns: the overrides, and the name (empty without one). Raises: ConfigError naming what is wrong with the file.
     """
@@ -46,7 +46,9 @@ def read(name: str, folders: Sequence[Path]) -> list[str]:
             f"sweep '{name}' is unknown.{registry.did_you_mean(name, files.names('sweep', folders))}  (hdx list sweep)"
         )
     content, where = read_plain(file), paths.label(file)
-    problems = [f"{where}: '{key}' is unknown.{registry.did_you_mean(str(key), list(KEYS))}" for key in content if key not in KEYS]
+    problems = [
+        f"{where}: '{key}' is unknown.{registry.did_you_mean(str(key), list(KEYS))}" for key in content if key not in KEYS
+    ]
     for key in ("grid", "set"):
         if not isinstance(content.get(key, {}), dict):
             problems.append(f"{where}: {key}: expected a mapping of overrides, got {json.dumps(content[key])}")

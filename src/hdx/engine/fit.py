@@ -195,7 +195,7 @@ def fit(
 
 
 def _seed(seed: int) -> None:
-    """As torch.manual_seed, which formats a stack trace for each kind of device that is not in use: half the cost of a small step."""
+    """As torch.manual_seed, which formats a stack trace for each kind of device that is not in use: half of a small step."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

@@ -122,14 +122,15 @@ def prepare(config: Config, *, force: bool = False, retry_failed: bool = False) 
 def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed: bool = False) -> None:
     """Make `config.yaml` of a run directory that of `config`, unless the run is finished and stays so.
 
-    Raises: RunError when another process has the run, or it failed before and neither `force` nor `retry_failed` is set.
+    Raises: RunError when another process has the run, or it failed by itself before and neither `force` nor
+        `retry_failed` is set.
     """
     if (run_dir.record() is not None and not force) or _node(config) != "0":
         return
     refuse_links(run_dir.path)
     with Lease(run_dir.path):
         status = run_dir.status()
-        if status["state"] == "failed" and not (force or retry_failed):
+        if status["state"] == "failed" and not (force or retry_failed or status.get("outside")):
             raise RunError(
                 f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, train --force starts over"
             )

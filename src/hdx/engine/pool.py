@@ -1,8 +1,8 @@
 """A worker process that imports torch once and takes many runs: `python -m hdx.engine.pool`.
 
-It reads tasks as lines of JSON on stdin and answers on stdout, a line when a run begins and one when it is over. `{"stop": RUN_ID}` asks that
-run to save and leave; a closed stdin, or SIGTERM, asks so too, and then the process ends. Nothing that comes over the
-pipe can run code.
+It reads tasks as lines of JSON on stdin and answers on stdout, a line when a run begins and one when it is over.
+`{"stop": RUN_ID}` asks that run to save and leave; a closed stdin, or SIGTERM, asks so too, and then the process ends.
+Nothing that comes over the pipe can run code.
 """
 
 from __future__ import annotations
@@ -126,7 +126,12 @@ def _in_time(task: Task, time_limit_s: float | None) -> dict[str, Any]:
     if time_limit_s is None:
         return take(task)
     over = threading.Event()
-    timer = threading.Timer(time_limit_s, lambda: (over.set(), stop.ask()))
+
+    def end() -> None:
+        over.set()
+        stop.ask()
+
+    timer = threading.Timer(time_limit_s, end)
     timer.start()
     try:
         event = take(task)

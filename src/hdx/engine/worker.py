@@ -23,7 +23,7 @@ from hdx.engine.loop import Loop
 from hdx.engine.progress import Progress
 from hdx.engine.record import run_record
 from hdx.engine.report import Lines, Report
-from hdx.errors import HdxError, Interrupted
+from hdx.errors import ConfigError, DataError, HdxError, Interrupted, WeightsError
 from hdx.protocols._base import Session
 from hdx.store.files import write_json
 from hdx.store.lease import Lease, living_holder
@@ -136,11 +136,15 @@ def _status(run_dir: RunDir, state: str, **more: Any) -> None:
 
 
 def _failed(run_dir: RunDir, error: Exception) -> None:
-    """Mark the run failed; of several ranks the first one tells why, the others only lost their connection to it."""
+    """Mark the run failed; of several ranks the first one tells why, the others only lost their connection to it.
+
+    What was wrong `outside` the run (no such data, weights or devices) is for the user to mend: `hdx train` then just tries again.
+    """
     if ranks.world() > 1 and run_dir.status()["state"] == "failed":
         return
     text = " ".join(str(error).split("\n", 1)[0].split())
-    run_dir.set_status("failed", reason=text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}")
+    reason = text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}"
+    run_dir.set_status("failed", reason=reason, outside=isinstance(error, (ConfigError, DataError, WeightsError)))
     if not isinstance(error, HdxError):
         with (run_dir.path / "log.txt").open("a") as file:
             traceback.print_exception(error, file=file)

@@ -71,8 +71,8 @@ class Rules:
     time_limit_s: float | None = None
 
 
-#: Told what happens: `{event, …}` of a task. Events: started, finished (`ran`: here, and not by another process before),
-#: failed (`reason`), interrupted (`reason`), held (another process has the run), submitted (`job`), lost (`reason`; it will be tried again).
+#: Told what happens: `{event, …}` of a task. Events: started; finished (`ran`: here, and not by another process before);
+#: failed and interrupted (`reason`); held (another process has the run); submitted (`job`); lost (`reason`; it is tried again).
 Told = Callable[[Task, dict[str, Any]], None]
 
 

@@ -75,7 +75,7 @@ def seats_of(workers: int | None, threads: int | None, gpus: list[str], ranks: i
 
 
 def shares_of(gpus: list[str], ranks: int, seats: int) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each worker; more workers than GPUs take turns. Raises: ConfigError when a run asks for too many."""
+    """CUDA_VISIBLE_DEVICES of each worker; more workers than GPUs take turns. Raises: ConfigError for too few."""
     if not gpus:
         return [""] * seats
     if ranks > len(gpus):

@@ -84,9 +84,6 @@ class Plan:
 def plan(grid: Grid) -> Plan:
     """Put the runs of a grid in order and look at what is there. Raises: ConfigError for what a sweep cannot do."""
     tasks = ordered([_task(run) for run in grid.runs])
-    homes = {task.config["data"]["output_dir"] for task in tasks}
-    if len(homes) > 1:
-        raise ConfigError("output_dir: all runs of a sweep have one output_dir")
     if any(task.config["data"]["nodes"] > 1 for task in tasks):
         raise ConfigError("nodes: a run of a sweep has one machine; start runs on several nodes with hdx train")
     return Plan(tasks, {task.run_id: state_of(RunDir(Path(task.run_dir))) for task in tasks})

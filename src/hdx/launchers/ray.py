@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ Cpus = Annotated[float, "> 0"]
 class Ray(Launcher):
     """Workers on a Ray cluster, a running one or one on this machine.
 
-    Each worker is an actor that keeps a process of hdx on its node; an actor that is lost is replaced and its run goes on elsewhere.
+    Each worker is an actor that keeps a process of hdx on its node; one that is lost is replaced and its run goes on elsewhere.
     `output_dir` has to be on a file system that all nodes see.
 
     Source: Moritz et al. 2018, Ray.
@@ -52,14 +53,17 @@ class Ray(Launcher):
                 ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         address = self.address or os.environ.get("RAY_ADDRESS")
         quiet = {"configure_logging": False, "log_to_driver": False}
         try:
+            if address:
+                _knock(address)
             ray.init(**({"address": address} if address else {"include_dashboard": False}), **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise RunError(f"launcher.address: no Ray cluster at {address or 'this machine'} ({reason}); start one with: ray start --head") from None
+            raise RunError(
+                f"launcher.address: no Ray cluster at {address or 'this machine'} ({reason}); start one with: ray start --head"
+            ) from None
 
     def _room(self, resources: dict[str, float]) -> int:
         room = resources.get("CPU", 1) / self.cpus
@@ -76,6 +80,13 @@ class Ray(Launcher):
             return RayHand(ray, remote.remote({"OMP_NUM_THREADS": threads}), hear)
 
         return start
+
+
+def _knock(address: str) -> None:
+    """Raises: OSError when nobody listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].partition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class Actor:

@@ -126,7 +126,9 @@ class Slurm(Launcher):
         try:
             executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=self.requeues)
         except RuntimeError:
-            raise ConfigError("launcher=slurm: this machine has no srun; start the sweep on a node of the cluster, or take launcher=local") from None
+            raise ConfigError(
+                "launcher=slurm: this machine has no srun; start the sweep on a node of the cluster, or take launcher=local"
+            ) from None
         executor.update_parameters(**self.parameters(rules))
         return executor
 

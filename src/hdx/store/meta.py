@@ -16,7 +16,7 @@ PACKAGES = ("hdx", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-c
 
 @cache
 def machine() -> dict[str, Any]:
-    """Host, platform, package versions and the git state of hdx's own checkout (None outside one), as they were first asked for."""
+    """Host, platform, package versions and the git state of hdx's checkout (None outside one), as first asked for."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),

@@ -52,7 +52,7 @@ class Recipe:
         augment: list[Augmentation] = [],  # noqa: B006
         clip_norm: PositiveFloat | None = None,
         feature_epochs: PositiveInt = 100,
-        eval_batch_size: PositiveInt = 128,
+        eval_batch_size: PositiveInt = 64,
         checkpoint_seconds: NonNegativeInt = 30,
     ) -> None:
         self.epochs, self.batch_size, self.feature_epochs = epochs, batch_size, feature_epochs

@@ -36,7 +36,9 @@ def test_gpus_are_shared_out() -> None:
         shares_of(["0", "1"], 4, 1)
 
 
-@pytest.mark.parametrize(("value", "expected"), [("2,3", ["2", "3"]), ("", []), ("-1", []), ("GPU-ab, MIG-c", ["GPU-ab", "MIG-c"])])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("2,3", ["2", "3"]), ("", []), ("-1", []), ("GPU-ab, MIG-c", ["GPU-ab", "MIG-c"])]
+)
 def test_what_the_environment_allows(value: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert visible_gpus() == expected

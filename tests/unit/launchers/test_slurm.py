@@ -48,7 +48,15 @@ def test_runs_are_dealt_by_body(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_text_for_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Path) -> None:
     monkeypatch.chdir(tmp_path)
     launcher = Slurm(
-        partition="gpu", account="lab", gpus=2, cpus=8, mem_gb=20.5, time_min=90, array_parallelism=3, runs_per_job=2, setup=["module load x"]
+        partition="gpu",
+        account="lab",
+        gpus=2,
+        cpus=8,
+        mem_gb=20.5,
+        time_min=90,
+        array_parallelism=3,
+        runs_per_job=2,
+        setup=["module load x"],
     )
     told: list[tuple[str, dict[str, Any]]] = []
     launcher.launch(tasks_of("head=lda,ncm", "seed=0,1,2"), Rules(), lambda task, event: told.append((task.run_id, event)))
