@@ -24,8 +24,8 @@ from _common import interleaved, publish, seconds, table
 from torch.nn import functional as F
 
 from hdx.backbones.tiny import WEIGHTS
-from hdx.cli.train import with_absolute_paths
 from hdx.config.config import Config
+from hdx.config.paths import absolute_in
 from hdx.config.validate import load
 from hdx.datasets._base import ImageSet
 from hdx.datasets._memory import InMemory
@@ -46,7 +46,7 @@ FRESH = [f"backbone.pretrained={str(WEIGHTS.exists()).lower()}", "accelerator=cp
 
 
 def config_of(folder: Path, *words: str) -> Config:
-    return with_absolute_paths(load([*words, *FRESH, f"output_dir={folder}"]))
+    return absolute_in(load([*words, *FRESH, f"output_dir={folder}"]))
 
 
 class FrozenRun:

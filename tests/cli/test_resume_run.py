@@ -66,7 +66,7 @@ def test_a_finished_run_is_shown(inside: Inside, tmp_path: Path) -> None:
 def test_what_makes_another_run_is_refused(change: str, interrupted: RunDir, inside: Inside) -> None:
     config = interrupted.config_file.read_bytes()
     code, _, err = inside("resume", str(interrupted.path), change)
-    assert code == 2 and "a resumed run keeps its config" in err and len(err.splitlines()) == 1
+    assert code == 2 and "a run keeps its config" in err and len(err.splitlines()) == 1
     assert interrupted.config_file.read_bytes() == config and interrupted.status()["state"] == "interrupted"
 
 

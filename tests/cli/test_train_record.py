@@ -213,3 +213,8 @@ def test_what_was_wrong_outside_the_run_needs_no_flag_once_mended(inside: Inside
         for i in range(4):
             Image.new("RGB", (12, 12), (40 * i + 100 * label, 9, 9)).save(folder / f"{i}.jpg")
     assert inside("train", *words)[0] == 0
+
+
+def test_a_launcher_is_for_sweeps(inside: Inside) -> None:
+    code, _, err = inside("train", "+exp=fsa_na", "launcher=slurm")
+    assert code == 2 and err.startswith("hdx: launcher=slurm: hdx train runs here; hdx sweep")

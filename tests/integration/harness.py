@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hdx.cli.train import with_absolute_paths
 from hdx.config.config import Config
+from hdx.config.paths import absolute_in
 from hdx.config.validate import load
 from hdx.engine.launch import launch, prepare
 from hdx.engine.report import Report
@@ -28,7 +28,7 @@ def config_of(output_dir: Path, *overrides: str) -> Config:
     """The checked config of a small run."""
     given = {override.partition("=")[0] for override in overrides}
     small = [override for override in SMALL if override.partition("=")[0] not in given]
-    return with_absolute_paths(load([*overrides, *small, f"output_dir={output_dir}"]))
+    return absolute_in(load([*overrides, *small, f"output_dir={output_dir}"]))
 
 
 def train(output_dir: Path, *overrides: str, force: bool = False) -> dict[str, Any]:

@@ -24,25 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Load, merge, write, and say how to use it."""
     from pathlib import Path
 
-    from hdx.cli.resume import machine_overrides
-    from hdx.cli.train import absolute
-    from hdx.config.config import Config
-    from hdx.store.rundir import find_run
+    from hdx.cli._existing import existing_run
 
-    changes = machine_overrides(args.overrides)
-    run_dir = find_run(args.run, Path(changes.get("output_dir", "outputs")))
-    for key in {"output_dir", "data_dir"} & set(changes):
-        changes[key] = absolute(changes[key])
-    config = Config.load(run_dir.config_file)
-    home = run_dir.path.parents[1]
-    if home.name == "runs" and run_dir.path == home / config.run_id:
-        changes["output_dir"] = str(home.parent)  # caches belong beside the runs, wherever the folder was moved to
-    elif "output_dir" not in changes:
-        changes["output_dir"] = absolute("outputs")
+    config, run_dir = existing_run(args.run, args.overrides)
     from hdx.engine.export_model import export_model, snippet
 
     path = Path(args.out)
-    about = export_model(config.replace(**changes), run_dir, path)
+    about = export_model(config, run_dir, path)
     if args.json:
         _common.print_json({"file": str(path), **about})
         return 0

@@ -30,11 +30,12 @@ def run(args: argparse.Namespace) -> int:
     if args.cfg:
         _common.print_config(config, args.json)
         return 0
-    from hdx.cli.train import go, with_absolute_paths
+    from hdx.cli.train import go
+    from hdx.config.paths import absolute_in
     from hdx.engine.export import export_tiny
     from hdx.engine.launch import prepare
 
-    config = with_absolute_paths(config)
+    config = absolute_in(config)
     run_dir = prepare(config, force=args.force)
     path = Path(args.out or Path(config["output_dir"]) / "tiny.safetensors").resolve()
     code = go(config, run_dir, as_json=args.json)

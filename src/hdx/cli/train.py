@@ -29,25 +29,17 @@ def run(args: argparse.Namespace) -> int:
     if args.cfg:
         _common.print_config(config, args.json)
         return 0
+    if config["launcher.name"] != "local":
+        from hdx.errors import ConfigError
+
+        name = config["launcher.name"]
+        raise ConfigError(f"launcher={name}: hdx train runs here; hdx sweep takes the same words to {name}")
+    from hdx.config.paths import absolute_in
     from hdx.engine.launch import prepare
 
-    config = with_absolute_paths(config)
+    config = absolute_in(config)
     run_dir = prepare(config, force=args.force, retry_failed=args.retry_failed)
     return go(config, run_dir, as_json=args.json)
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """The config with every path absolute, so that a run resumes from any folder; its identity stays."""
-    from hdx.config.paths import absolute_in
-
-    return absolute_in(config)
-
-
-def absolute(path: str | None) -> str | None:
-    """A path that means the same from every folder; None stays."""
-    from pathlib import Path
-
-    return str(Path(path).expanduser().resolve()) if path else path
 
 
 def go(config: Config, run_dir: Any, *, as_json: bool) -> int:

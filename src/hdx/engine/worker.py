@@ -138,7 +138,7 @@ def _status(run_dir: RunDir, state: str, **more: Any) -> None:
 def _failed(run_dir: RunDir, error: Exception) -> None:
     """Mark the run failed; of several ranks the first one tells why, the others only lost their connection to it.
 
-    What was wrong `outside` the run (no such data, weights or devices) is for the user to mend: `hdx train` then just tries again.
+    What was wrong `outside` the run (no such data, weights or devices) is for the user to mend: `hdx train` then tries again.
     """
     if ranks.world() > 1 and run_dir.status()["state"] == "failed":
         return
