@@ -13,7 +13,7 @@ demo: $(VENV)/.core ## make .venv, install, run the main job
 	$(BIN)/hdx train +exp=fsa_film
 
 test: $(VENV)/.test ## make .venv if needed, install what tests need, run all tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev ## ruff
 	$(BIN)/ruff check .

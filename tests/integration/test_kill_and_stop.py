@@ -100,7 +100,9 @@ def test_a_second_process_is_refused_and_damages_nothing(tmp_path: Path) -> None
     try:
         holder = json.loads((run_dir.path / "lease.json").read_text())
         assert holder["pid"] == first.pid
-        before = {path: path.read_bytes() for path in run_dir.path.rglob("*") if path.is_file() and path.name != "lease.json"}
+        alive = ("lease.json", "status.json")  # its holder writes these while it lives
+        files = [path for path in run_dir.path.rglob("*") if path.is_file() and path.name not in alive]
+        before = {path: path.read_bytes() for path in files}
         for words in (
             small_train(tmp_path, *SLOW),
             [*small_train(tmp_path, *SLOW), "--force"],
@@ -113,7 +115,9 @@ def test_a_second_process_is_refused_and_damages_nothing(tmp_path: Path) -> None
                 f"hdx: run {run_dir.path}: process {first.pid} on {os.uname().nodename} has it; wait for it or stop it"
             ]
         after = {path: path.read_bytes() for path in before}
-        assert after == before
+        assert after == before and run_dir.config_file in before
+        status = run_dir.status()
+        assert (status["state"], status["pid"]) == ("running", first.pid)
         assert first.poll() is None
     finally:
         first.kill()
