@@ -27,7 +27,7 @@ def samples(offset: float, seed: int):
     return x + 2 * torch.randn(C, D, generator=generator)[y] + offset, y
 
 
-def same(a: torch.Tensor, b: torch.Tensor) -> None:
+def check_same(a: torch.Tensor, b: torch.Tensor) -> None:
     assert (a - b).abs().max() < 1e-5
     assert torch.equal(a.argmax(1), b.argmax(1))
 
@@ -50,7 +50,7 @@ def test_any_split_order_and_sharding(name, seed, offset, n_parts, n_ranks):
         ranks[rng.integers(n_ranks)].update(x[part], y[part])
     for other in ranks[1:]:
         ranks[0].merge(other)
-    same(whole(x), ranks[0](x))
+    check_same(whole(x), ranks[0](x))
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -68,7 +68,7 @@ def test_classes_that_arrive_in_sessions(name, seed, offset, step):
         head.update(x[new], y[new])
         if first + step < C:
             assert torch.isfinite(head(x)).all()
-    same(whole(x), head(x)[:, :C])
+    check_same(whole(x), head(x)[:, :C])
 
 
 @pytest.mark.parametrize("name", ["lda_total", "lda_within", "ncm_euclidean"])
