@@ -48,6 +48,8 @@ class Dataset(ABC):
     Attributes:
         classes: names, in the order of the labels.
         groups: for each class the name of the group it belongs to (omniglot's alphabet), or None.
+        class_splits: the published split of the classes, where there is one: `{"base": …, "validation": …, "novel": …}`, int64
+            labels each, disjoint, some maybe empty; None leaves the choice to the protocol.
         train, test: the two splits.
         licence: of the data.
     """
@@ -55,6 +57,7 @@ class Dataset(ABC):
     licence: ClassVar[str]
     classes: list[str]
     groups: list[str] | None = None
+    class_splits: dict[str, np.ndarray] | None = None
     train: ImageSet
     test: ImageSet
 

@@ -84,7 +84,7 @@ class Loop:
         for number, phase in enumerate(self.method.phases(session, self.sessions)):
             with self._timed("adapt"):
                 loss = self._fit(session, number, phase)
-        if self.head.kind == "statistics":
+        if self.head.kind != "gradient":
             with self._timed("extract"):
                 features = self._features("train", session.train, session.index)
             with self._timed("solve"):

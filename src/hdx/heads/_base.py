@@ -13,14 +13,15 @@ class Head(nn.Module):
 
     A *statistics* head is solved in closed form from exact sufficient statistics: `update` may be called in any number of
     sessions, in any order and on any number of ranks (followed by `merge_ranks`), with the same logits as one call on
-    everything. A *gradient* head has parameters that a method trains; its `update` does nothing.
+    everything. A *gradient* head has parameters that a method trains; its `update` does nothing. An *episode* head classifies
+    the queries of few-shot episodes and nothing else (`hdx.heads._episode.EpisodeHead`).
     All state is in `state_dict`, so that a run resumes; buffers of statistics are float64.
 
     Args:
         n_features: D.
     """
 
-    kind: ClassVar[Literal["statistics", "gradient"]]
+    kind: ClassVar[Literal["statistics", "gradient", "episode"]]
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
@@ -45,3 +46,24 @@ class Head(nn.Module):
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, n_classes] of features [B, D]; statistics heads solve lazily, once per change of state."""
+
+    def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
+        """Logits [E, Q, ways] of the queries of E episodes of one shape, each learnt from its own support alone.
+
+        The head's own state is neither used nor changed. An episode's logits do not depend on the other episodes of the batch
+        (up to rounding), so that episodes may be cut into batches of any size.
+
+        Args:
+            support: [E, S, D] float32.
+            labels: [E, S] int64 in [0, ways); every class has at least one sample.
+            query: [E, Q, D] float32; a transductive head uses all queries of an episode together.
+            ways: classes of each episode.
+        """
+        raise NotImplementedError(f"head {type(self).__name__} has no closed form for episodes")
+
+    def episode_floats(self, n_support: int, n_query: int, ways: int) -> int:
+        """Upper bound on the float32 numbers that `classify` holds at once for one episode, inputs included.
+
+        The engine cuts episodes into batches by it, so that memory is bounded.
+        """
+        return (2 * n_support + 3 * n_query + 2 * ways) * self.n_features + 6 * n_query * ways

@@ -22,7 +22,7 @@ class GradientHead(Head):
         n_features: D.
     """
 
-    kind: ClassVar[Literal["statistics", "gradient"]] = "gradient"
+    kind: ClassVar[Literal["statistics", "gradient", "episode"]] = "gradient"
     weight: nn.Parameter
 
     def __init__(self, n_features: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ class StatisticsHead(Head):
         gram: whether `solve` needs the Gram matrix.
     """
 
-    kind: ClassVar[Literal["statistics", "gradient"]] = "statistics"
+    kind: ClassVar[Literal["statistics", "gradient", "episode"]] = "statistics"
 
     def __init__(self, n_features: int, gram: bool) -> None:
         super().__init__(n_features)
@@ -51,6 +52,25 @@ class StatisticsHead(Head):
     def merge(self, other: StatisticsHead) -> None:
         """Add the samples that another head over the same classes took in."""
         self.moments.merge(other.moments)
+
+    def fresh(self) -> StatisticsHead:
+        """A head with the same options and no samples."""
+        fresh = copy.copy(self)
+        fresh._modules, fresh._buffers = dict(self._modules), dict(self._buffers)
+        fresh.n_classes, fresh._solution, fresh._solved_for = 0, None, None
+        fresh.moments = Moments(self.n_features, gram=self.moments.gram is not None).to(self.moments.pivot.device)
+        return fresh
+
+    @torch.no_grad()
+    def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
+        """Logits [E, Q, ways]: a fresh head for each episode. Heads with a batched form override this."""
+        logits = []
+        for samples, own, queries in zip(support, labels, query):
+            head = self.fresh()
+            head.expand(ways)
+            head.update(samples, own)
+            logits.append(head(queries))
+        return torch.stack(logits)
 
     @abstractmethod
     def solve(self) -> Any:

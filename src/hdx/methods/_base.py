@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,6 +19,16 @@ from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
 
 
+class Sampler(Protocol):
+    """Chooses the batches of an epoch; the same labels and generator give the same batches."""
+
+    def steps(self, labels: np.ndarray) -> int:
+        """Batches of an epoch over samples with `labels` [N] (positions of logits)."""
+
+    def epoch(self, labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
+
+
 @dataclass
 class Phase:
     """A gradient phase: what a fresh Trainer fits.
@@ -31,6 +41,8 @@ class Phase:
         parameters: exactly what trains.
         start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
             positions of their labels [N]; a method that starts `classifier` from them sets it.
+        sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
+        finish: called when the phase is over, whether it was trained here or taken over from another run.
     """
 
     inputs: Literal["images", "features"]
@@ -39,6 +51,8 @@ class Phase:
     classifier: nn.Module
     parameters: list[nn.Parameter]
     start: Callable[[Tensor, Tensor], None] | None = None
+    sampler: Sampler | None = None
+    finish: Callable[[], None] | None = None
 
 
 class Method(pl.LightningModule):
@@ -63,8 +77,8 @@ class Method(pl.LightningModule):
         return self.head_phases(session.train, session.seen_classes)
 
     def head_phases(self, indices: np.ndarray, classes: tuple[int, ...]) -> list[Phase]:
-        """One phase that trains only a gradient head, on cached features; none for a statistics head."""
-        if self.head.kind == "statistics":
+        """One phase that trains only a gradient head, on cached features; none for another head."""
+        if self.head.kind != "gradient":
             return []
         return [Phase("features", indices, classes, self.head, list(self.head.parameters()))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,8 +30,49 @@ class Session:
     test: np.ndarray
 
 
+@dataclass(frozen=True)
+class Episodes:
+    """E few-shot episodes of one shape (N-way K-shot Q-query); rows are into the test split of the protocol's view.
+
+    Attributes:
+        number: [E] position of each in the protocol's list of episodes.
+        classes: [E, W] dataset labels; the position in a row is the index of the logit.
+        support: [E, S] rows; support_labels: [E, S] positions in `classes`, ascending.
+        query: [E, Q] rows, none of them in the support; query_labels: [E, Q] positions in `classes`.
+    """
+
+    number: np.ndarray
+    classes: np.ndarray
+    support: np.ndarray
+    support_labels: np.ndarray
+    query: np.ndarray
+    query_labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @property
+    def ways(self) -> int:
+        """W."""
+        return self.classes.shape[1]
+
+
 class Protocol(ABC):
-    """How data arrives. Pure: the same dataset and seed give the same sessions on every machine."""
+    """How data arrives. Pure: the same dataset and seed give the same sessions on every machine.
+
+    Attributes:
+        episodic: whether it is scored on `episodes` after its only session.
+    """
+
+    episodic: ClassVar[bool] = False
+
+    def view(self, dataset: Dataset) -> Dataset:
+        """The dataset as this protocol deals with it: its `train` and `test` are what the rows of sessions and episodes mean."""
+        return dataset
+
+    def episodes(self, dataset: Dataset, seed: int) -> list[Episodes]:
+        """All episodes of an episodic protocol, those of one shape together; pure as `sessions`, on the same view."""
+        return []
 
     @abstractmethod
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
