@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hdx import digest
+
 
 class ImageSet(ABC):
     """One split: images with stable indices 0..N-1 and their labels.
@@ -19,11 +21,13 @@ class ImageSet(ABC):
         labels: [N] int64, indices into `Dataset.classes`.
         image_shape: (C, H, W) of every image this split yields; C is 1 or 3.
         digest: hex digest of the pixels and labels (or of the files they come from); keys the features bank.
+        names: [N] '/'-separated file names of the images inside the dataset, where each has a file of its own; else None.
     """
 
     labels: np.ndarray
     image_shape: tuple[int, int, int]
     digest: str
+    names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,6 +35,10 @@ class ImageSet(ABC):
     @abstractmethod
     def fetch(self, indices: np.ndarray) -> Tensor:
         """Images [B, C, H, W] uint8 on the CPU for int64 `indices` [B]. Raises: DataError naming an unreadable file."""
+
+    def samples_digest(self, indices: np.ndarray) -> str:
+        """Hex digest of the images at `indices` [B], in this order: the same for the same images in a larger set (`Joined`)."""
+        return digest.of_json([self.digest, digest.of_arrays(np.asarray(indices, np.int64))])
 
     def batches(self, parts: Iterable[np.ndarray], device: torch.device) -> Iterator[Tensor]:
         """Images of each index array in turn, on `device`; a streamed split reads ahead in worker processes."""

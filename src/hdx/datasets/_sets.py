@@ -51,13 +51,19 @@ def image_sets(
     require_two_classes(dataset, splits[0][1], listing)
     n_bytes = len(listing) * int(np.prod(decoder.shape))
     if storage == "disk" or (storage == "auto" and n_bytes > round(memory_gb * 1e9)):
-        return [Streamed(listing, decoder, rows, labels) for rows, labels in splits]
+        return _named(listing, [Streamed(listing, decoder, rows, labels) for rows, labels in splits])
     key = f"{dataset}-{digest.of_json([listing.identity, decoder.describe()])[:24]}"
     decoded = load_or_build(cache_dir, key, lambda: _decode_all(dataset, listing, decoder))
     if warn_of_copies:
         _warn_of_copies(dataset, decoded)
     pixels = Pixels(decoded)
-    return [InMemory(pixels, rows, labels) for rows, labels in splits]
+    return _named(listing, [InMemory(pixels, rows, labels) for rows, labels in splits])
+
+
+def _named(listing: Listing, sets: Sequence[InMemory | Streamed]) -> list[ImageSet]:
+    for each in sets:
+        each.names = [listing.names[row] for row in each.rows]
+    return list(sets)
 
 
 def require_two_classes(dataset: str, labels: np.ndarray, listing: Listing) -> None:

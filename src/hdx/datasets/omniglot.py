@@ -20,6 +20,8 @@ from hdx.seeds import stream
 
 LOOKED_FOR = ["omniglot.zip", "omniglot-py", "omniglot", "images_background"]
 N_VINYALS_TRAIN = 1200
+N_VINYALS_BASE = 1028  # the other 172 of the 1,200 are for validation
+ALPHABETS_PER_VALIDATION = 6  # of the 30 background alphabets 5 are for validation
 
 
 class Omniglot(Dataset):
@@ -32,9 +34,14 @@ class Omniglot(Dataset):
     (2016) was never published with the paper: `vinyals_train` is the first 1,200 of one fixed permutation of all
     characters, the same for every `split_seed`, and `vinyals_test` the other 423.
 
+    Two subsets have a split of their classes for few-shot learning, with all turns of a character on one side: `vinyals` has
+    1,028 base, 172 validation (both of vinyals_train) and 423 novel characters; `all` has the evaluation set as novel
+    characters, and of the background set five whole alphabets, the same for every `split_seed`, for validation.
+
     Args:
         path: omniglot.zip, or a folder with images_background/ and images_evaluation/; null looks under data_dir.
-        subset: which characters: all 1,623, background (964), evaluation (659), vinyals_train (1,200), vinyals_test (423).
+        subset: which characters: all 1,623, background (964), evaluation (659), vinyals_train (1,200), vinyals_test (423), or
+            vinyals, which is all with the split of classes made of those two.
         rotations: make three further classes of each character, turned by 90, 180 and 270 degrees.
         test_drawings: of the 20 drawings of a character, how many are the test split; the same in all its rotations.
         split_seed: which drawings those are; not the seed of the run.
@@ -51,7 +58,7 @@ class Omniglot(Dataset):
         cache_dir: Path,
         *,
         path: str | None = None,
-        subset: Literal["all", "background", "evaluation", "vinyals_train", "vinyals_test"] = "all",
+        subset: Literal["all", "background", "evaluation", "vinyals_train", "vinyals_test", "vinyals"] = "all",
         rotations: bool = False,
         test_drawings: Annotated[int, "[1, 19]"] = 5,
         split_seed: int = 0,
@@ -69,7 +76,9 @@ class Omniglot(Dataset):
         splits = [(rows, labels[listing.labels[rows]]) for rows in (train, test)]
         sets = image_sets("omniglot", cache_dir, listing, decoder, splits, storage=storage, memory_gb=memory_gb)
         characters = [listing.classes[i] for i in wanted]
+        self.class_splits = _class_splits(subset, listing, evaluation)
         if rotations:
+            self.class_splits = _with_turns(self.class_splits)
             sets = [_with_rotations(each) for each in sets]
             characters = [name + turn for name in characters for turn in ("", "@090", "@180", "@270")]
         self.classes = characters
@@ -99,10 +108,36 @@ def _characters(subset: str, listing: Listing, evaluation: np.ndarray) -> np.nda
         raise DataError(f"dataset.subset={subset} needs {missing}, absent from {listing.files.path}. Use dataset.subset={other}")
     if subset in ("background", "evaluation"):
         return np.flatnonzero(evaluation == (subset == "evaluation"))
-    if subset == "all":
+    if subset in ("all", "vinyals"):
         return np.arange(len(evaluation))
-    order = stream(0, "omniglot", "vinyals").permutation(len(evaluation))
+    order = _vinyals_order(len(evaluation))
     return np.sort(order[:N_VINYALS_TRAIN] if subset == "vinyals_train" else order[N_VINYALS_TRAIN:])
+
+
+def _vinyals_order(n_characters: int) -> np.ndarray:
+    return stream(0, "omniglot", "vinyals").permutation(n_characters)
+
+
+def _class_splits(subset: str, listing: Listing, evaluation: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Base, validation and novel characters of the subsets that have all characters, ascending."""
+    if subset == "vinyals":
+        parts = np.split(_vinyals_order(len(evaluation)), [N_VINYALS_BASE, N_VINYALS_TRAIN])
+    elif subset == "all":
+        alphabets = np.array([name.partition("/")[0] for name in listing.classes])
+        background = np.unique(alphabets[~evaluation])
+        n_validation = len(background) // ALPHABETS_PER_VALIDATION
+        chosen = stream(0, "omniglot", "validation").permutation(background)[:n_validation]
+        validation = np.isin(alphabets, chosen) & ~evaluation
+        parts = [np.flatnonzero(mask) for mask in (~evaluation & ~validation, validation, evaluation)]
+    else:
+        return None
+    return {name: np.sort(part) for name, part in zip(("base", "validation", "novel"), parts)}
+
+
+def _with_turns(splits: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    if splits is None:
+        return None
+    return {name: (4 * part[:, None] + np.arange(4)).ravel() for name, part in splits.items()}
 
 
 def _drawings(listing: Listing, wanted: np.ndarray, n_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,6 +74,10 @@ class Protocol(ABC):
         """All episodes of an episodic protocol, those of one shape together; pure as `sessions`, on the same view."""
         return []
 
+    def setting(self, sessions: list[Session]) -> str:
+        """What is done, in a few words."""
+        return f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
+
     @abstractmethod
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
         """All sessions. Raises: ConfigError with the numbers when the dataset cannot serve the request."""

@@ -112,3 +112,42 @@ def test_not_found_says_what_was_looked_for(tmp_path: Path, cache_dir: Path) -> 
         Omniglot(None, cache_dir)
     with pytest.raises(DataError, match=r"dataset\.path=nowhere\.zip does not exist"):
         Omniglot(tmp_path, cache_dir, path="nowhere.zip")
+
+
+def test_real_vinyals_has_the_split_of_its_two_parts(data_dir: Path, real_cache: Path) -> None:
+    data = Omniglot(data_dir, real_cache, subset="vinyals", split_seed=2)
+    train, test = (Omniglot(data_dir, real_cache, subset=f"vinyals_{part}") for part in ("train", "test"))
+    assert data.class_splits is not None and train.class_splits is None
+    names = {part: [data.classes[label] for label in labels] for part, labels in data.class_splits.items()}
+    assert [len(each) for each in names.values()] == [1028, 172, 423] and list(names) == ["base", "validation", "novel"]
+    assert sorted(names["base"] + names["validation"]) == train.classes and names["novel"] == test.classes
+    assert hashlib.sha256("\n".join(names["validation"]).encode()).hexdigest()[:16] == "9f2498654fb436cf"
+
+
+def test_real_all_keeps_alphabets_whole(data_dir: Path, real_cache: Path) -> None:
+    data = Omniglot(data_dir, real_cache)
+    evaluation = Omniglot(data_dir, real_cache, subset="evaluation")
+    assert data.class_splits is not None and data.groups is not None
+    alphabets = {part: {data.groups[label] for label in labels} for part, labels in data.class_splits.items()}
+    assert {part: len(each) for part, each in alphabets.items()} == {"base": 25, "validation": 5, "novel": 20}
+    assert len(set.union(*alphabets.values())) == 50
+    assert [data.classes[label] for label in data.class_splits["novel"]] == evaluation.classes
+    assert sorted(np.concatenate(list(data.class_splits.values()))) == list(range(1623))
+    assert sorted(alphabets["validation"]) == [
+        "Gujarati",
+        "Inuktitut_(Canadian_Aboriginal_Syllabics)",
+        "Mkhedruli_(Georgian)",
+        "Ojibwe_(Canadian_Aboriginal_Syllabics)",
+        "Tagalog",
+    ]
+
+
+def test_real_turns_of_a_character_are_on_one_side(data_dir: Path, real_cache: Path) -> None:
+    for subset in ("vinyals", "all"):
+        plain, turned = (Omniglot(data_dir, real_cache, subset=subset, rotations=turns) for turns in (False, True))
+        assert plain.class_splits is not None and turned.class_splits is not None
+        for part, labels in plain.class_splits.items():
+            assert np.array_equal(turned.class_splits[part] // 4, np.repeat(labels, 4))
+            assert {turned.classes[label].partition("@")[0] for label in turned.class_splits[part]} == {
+                plain.classes[label] for label in labels
+            }
