@@ -16,6 +16,7 @@ from hdx.heads.cosine import Cosine
 from hdx.heads.lda import LDA
 from hdx.heads.linear import Linear
 from hdx.heads.ncm import NCM
+from hdx.heads.teen import Teen
 
 PROBES = 64
 
@@ -55,6 +56,9 @@ def plain_head(head: Head) -> PlainHead:
     if type(head) is LDA:
         centre, weight, bias = head.solve()
         return PlainHead("linear", weight, bias - weight @ centre)
+    if type(head) is Teen:
+        directions, penalty = head.solve()
+        return PlainHead("cosine", directions, penalty, head.tau)
     if type(head) is NCM:
         origin, means, penalty = head.solve()
         if head.metric == "cosine":

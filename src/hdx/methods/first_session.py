@@ -6,18 +6,20 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from torch import nn
 
 from hdx.heads._base import Head
+from hdx.heads.cosine import Cosine
 from hdx.losses._base import Loss
 from hdx.methods._base import Method, Phase, start_from_lda, temporary_classifier
 from hdx.methods._body import Body
-from hdx.options import Fraction
+from hdx.options import Fraction, PositiveFloat
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
 
 
 class FirstSession(Method):
-    """First Session Adaptation: adapt the body on session 1 with a temporary linear head, then freeze it.
+    """First Session Adaptation: adapt the body on session 1 with a temporary head, then freeze it.
 
     The temporary head (with dropout before it) is thrown away; `head` is then updated on the adapted features, exactly
     where it is a statistics head. A gradient head keeps training on each session's cached features (the paper's LL arm).
@@ -28,6 +30,9 @@ class FirstSession(Method):
         dropout: probability before the temporary head.
         head_start: where the temporary head starts: random, as in the paper, or the LDA solution on the unadapted features, which
             keeps short trainings from distorting the body first (hdx's own option, after Kumar et al. 2022).
+        classifier: the temporary head is linear, as in the paper, or a cosine classifier, as few-shot class-incremental methods
+            train the body that their prototypes use (TEEN, Wang et al. 2023).
+        scale: inverse temperature of the cosine classifier.
     """
 
     def __init__(
@@ -39,9 +44,12 @@ class FirstSession(Method):
         *,
         dropout: Fraction = 0.5,
         head_start: Literal["random", "lda"] = "random",
+        classifier: Literal["linear", "cosine"] = "linear",
+        scale: PositiveFloat = 16.0,
     ) -> None:
         super().__init__(body, head, loss, recipe)
         self.dropout, self.head_start = dropout, head_start
+        self.temporary, self.scale = classifier, scale
 
     def trains_body(self, session: int) -> bool:
         """Only in the first session."""
@@ -57,8 +65,15 @@ class FirstSession(Method):
 
     def adaptation_phase(self, indices: np.ndarray, classes: tuple[int, ...]) -> Phase:
         """The body and a temporary head over `classes`, on `indices`."""
-        temporary = temporary_classifier(self.body.n_features, len(classes), self.dropout)
+        temporary = self._temporary(len(classes))
         phase = self.body_phase(indices, classes, temporary)
         if self.head_start == "lda":
             phase.start = partial(start_from_lda, temporary)
         return phase
+
+    def _temporary(self, n_classes: int) -> nn.Sequential:
+        if self.temporary == "linear":
+            return temporary_classifier(self.body.n_features, n_classes, self.dropout)
+        cosine = Cosine(self.body.n_features, scale=self.scale)
+        cosine.expand(n_classes)
+        return nn.Sequential(nn.Dropout(self.dropout), cosine)

@@ -20,6 +20,8 @@ class Joint(FirstSession):
     Args:
         dropout: probability before the temporary head.
         head_start: where the temporary head starts: random, or the LDA solution on the unadapted features.
+        classifier: whether the temporary head is linear or a cosine classifier.
+        scale: inverse temperature of the cosine classifier.
     """
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:

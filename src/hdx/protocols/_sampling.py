@@ -15,7 +15,7 @@ def class_order(n_classes: int, order_seed: int) -> np.ndarray:
     return np.random.RandomState(order_seed).permutation(n_classes)  # noqa: NPY002
 
 
-def check_shots(images: ImageSet, classes: list[str], shots: int | None) -> None:
+def check_shots(images: ImageSet, classes: list[str], shots: int | None, option: str = "protocol.shots") -> None:
     """Raise ConfigError naming the smallest class when it has fewer than `shots` training images."""
     if shots is None:
         return
@@ -23,7 +23,7 @@ def check_shots(images: ImageSet, classes: list[str], shots: int | None) -> None
     smallest = int(counts.argmin())
     if counts[smallest] < shots:
         raise ConfigError(
-            f"protocol.shots: expected at most {counts[smallest]} (training images of class '{classes[smallest]}'), got {shots}"
+            f"{option}: expected at most {counts[smallest]} (training images of class '{classes[smallest]}'), got {shots}"
         )
 
 
