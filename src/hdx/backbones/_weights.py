@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hdx.errors import WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "backbone")
-PREFIXES = ("module.", "model.", "backbone.")
+PREFIXES = ("module.", "model.", "backbone.", "backbone/")  # the last: what hdx export writes
 HEAD = re.compile(r"^(fc|classifier|head|heads|linear|head_dist|last_linear)\.(?:.*\.)?(weight|bias)$")
 
 

@@ -11,6 +11,8 @@ WIDE = 12
 def summary(record: dict[str, Any]) -> list[str]:
     """Lines to print after a run."""
     sessions = record["sessions"]
+    if "episodes" in record:
+        return ["", *_episodes(record), *_costs(record), f"run {record['run_dir']}"]
     lines = ["", *_table(sessions)]
     if len(sessions) > 1:
         lines += ["", f"accuracy over sessions  {curve([s['acc'] for s in sessions])}", ""]
@@ -51,18 +53,36 @@ def _matrix(sessions: list[dict[str, Any]]) -> list[str]:
 
 
 def _metrics(record: dict[str, Any]) -> list[str]:
-    m, seconds = record["metrics"], record["seconds"]
+    m = record["metrics"]
     first = (
         f"acc_last {percent(m['acc_last'])} %   acc_avg_inc {percent(m['acc_avg_inc'])} %   forgetting {percent(m['forgetting'])}"
     )
     if m.get("acc_harmonic") is not None:
         first += f"   base {percent(m['acc_base'])}   novel {percent(m['acc_novel'])}   harmonic {percent(m['acc_harmonic'])}"
+    return [first, *_costs(record)]
+
+
+def _episodes(record: dict[str, Any]) -> list[str]:
+    """One line for each metric over the episodes: mean, interval, quartiles."""
+    m = record["metrics"]
+    lines = [f"{'metric':<12} episodes   mean ± 95 % CI       quartiles over episodes"]
+    for name, values in record["episodes"].items():
+        ranked = sorted(values)
+        quartiles = "  ".join(percent(ranked[round(share * (len(ranked) - 1))]) for share in (0.25, 0.5, 0.75))
+        lines.append(f"{name:<12} {len(values):>8,}  {percent(m[name]):>6} ± {percent(m[f'{name}_ci95']):>5} %   {quartiles}")
+    return [*lines, ""]
+
+
+def _costs(record: dict[str, Any]) -> list[str]:
+    m, seconds = record["metrics"], record["seconds"]
+    predictor = f"   gain predictor {fixed(m['gain_predictor'], 3)}" if "gain_predictor" in m else ""
+    taken = sorted({run for session in record["sessions"] for run in session.get("bodies_from", ())})
     spent = "  ".join(
         f"{name} {value:.1f}" for name, value in seconds.items() if name not in ("sessions", "wall") and value >= 0.05
     )
     return [
-        first,
         f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
-        f"images trained {record['images_trained']:,}   gain predictor {fixed(m['gain_predictor'], 3)}",
+        f"images trained {record['images_trained']:,}{predictor}",
+        *([f"body trained by run {', '.join(taken)}"] if taken else []),
         f"seconds {seconds['wall']:.1f}  ({spent})",
     ]

@@ -34,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _common.print_json({"file": str(path), **about})
         return 0
-    what = f"{about['backbone']['name']} body, {about['head']['from']} head, {len(about['classes'])} classes"
+    backbone, head = about["backbone"]["name"], about["head"]
+    what = f"{backbone} body" + (f", {head['from']} head, {len(about['classes'])} classes" if head else "")
     print(_runs.clean(f"wrote {path} ({about['bytes'] / 1e6:.2f} MB): {what} of run {about['run_id']}"))
-    print(f"use it:  hdx predict {path} images/")
+    print(f"use it:  hdx {f'predict {path} images/' if head else f'train … backbone={backbone} backbone.checkpoint={path}'}")
     code = snippet(about, str(path))
     if code:
         print(f"or with torch and timm alone:\n\n{code}", file=sys.stdout)

@@ -67,7 +67,7 @@ def _print(rows: list[dict[str, Any]], n_found: int, n_all: int, where: str) -> 
     if not rows:
         print(f"no runs under {where}" if n_all == 0 else f"none of {n_all:,} runs fits")
         return
-    head = ["run", "state", "dataset", "head", "acc_last", "avg_inc", "age"]
+    head = ["run", "state", "dataset", "head", "accuracy", "avg_inc", "age"]
     lines = _runs.table(head, [_cells(row) for row in rows], right=(4, 5, 6), cut=(3, 2, 0))
     print(lines[0])
     for row, line in zip(rows, lines[1:]):
@@ -80,6 +80,6 @@ def _print(rows: list[dict[str, Any]], n_found: int, n_all: int, where: str) -> 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     metrics = row["metrics"]
-    accuracies = [_runs.percent(metrics.get(name)) for name in ("acc_last", "acc_avg_inc")]
+    accuracies = [_runs.percent(metrics.get("acc_last", metrics.get("acc"))), _runs.percent(metrics.get("acc_avg_inc"))]
     names = [row["run_id"], row["state"], row["dataset"] or "-", row["head"] or "-"]
     return [*names, *accuracies, _runs.duration(row["age"])]

@@ -199,7 +199,8 @@ class Tally:
         head = f"[{done}/{len(self.states)}]"
         what = f"{task.run_id}  {_words(task, self.planned)}".rstrip()
         if event["event"] == "finished":
-            numbers = f"  acc_last {100 * event['acc_last']:.2f} %" if event.get("acc_last") is not None else ""
+            shares = [(name, event[name]) for name in ("acc", "acc_last") if event.get(name) is not None]
+            numbers = "".join(f"  {name} {100 * value:.2f} %" for name, value in shares)
             spent = f"  {event['seconds']:.1f} s" if event.get("seconds") is not None else ""
             return f"{head} finished {what}{numbers}{spent}"
         if event["event"] == "submitted":

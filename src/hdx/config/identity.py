@@ -15,9 +15,10 @@ UNHASHED_OPTIONS = (
     ("dataset", "storage"),
     ("dataset", "memory_gb"),
     ("dataset", "download"),
+    ("protocol", "memory_mb"),
 )
 #: Options that name a file or a folder: the same one has another path on another machine.
-PATHS = (("dataset", "path"), ("backbone", "checkpoint"))
+PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"))
 _EDGE = 1 << 16
 
 
@@ -38,8 +39,16 @@ def group_hash(data: dict[str, Any]) -> str:
 
 #: Methods that never train the body, so that all their runs see one and the same.
 BODY_STAYS = ("frozen",)
+#: Options of a component that say how a trained body is scored and have no say in its training.
+SCORING = {
+    ("protocol", "episodic"): (
+        *("ways", "shots", "queries", "episodes", "dirichlet", "within_groups", "support", "classes", "joint"),
+        *("memory_mb", "episode_seed"),
+    ),
+    ("dataset", "cross_domain"): ("target",),
+}
 #: Methods that train the body without the head; the others train both together.
-WITHOUT_HEAD = ("frozen", "first_session", "joint")
+WITHOUT_HEAD = ("frozen", "first_session", "joint", "prototypical", "normsoftmax")
 
 
 def body_key(data: dict[str, Any]) -> str:
@@ -58,6 +67,9 @@ def body_key(data: dict[str, Any]) -> str:
     }
     if not body_stays(data):
         kept |= {key: _hashed(data[key], key) for key in ("method", "protocol", "trainer", "loss")} | {"seeds": seeds}
+        for group in ("protocol", "dataset"):
+            for option in SCORING.get((group, data[group]["name"]), ()):
+                kept[group].pop(option, None)
         kept |= {} if data["method"]["name"] in WITHOUT_HEAD else {"head": data["head"]}
     elif not (backbone.get("pretrained") or backbone.get("checkpoint")):
         kept |= {"seeds": seeds["train_seed"]}
@@ -67,6 +79,11 @@ def body_key(data: dict[str, Any]) -> str:
 def body_stays(data: dict[str, Any]) -> bool:
     """Whether a run leaves the body as it is, so that its features are extracted once for all runs of its `body_key`."""
     return data["method"]["name"] in BODY_STAYS
+
+
+def body_shared(data: dict[str, Any]) -> bool:
+    """Whether the first run of a `body_key` leaves behind what the others need: features of a frozen body, or a trained one."""
+    return data["method"]["name"] in WITHOUT_HEAD
 
 
 def _hashed(node: dict[str, Any], group: str) -> dict[str, Any]:

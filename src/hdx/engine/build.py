@@ -18,7 +18,7 @@ from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError
 from hdx.methods._base import Method
 from hdx.methods._body import Body
-from hdx.protocols._base import Session
+from hdx.protocols._base import Protocol, Session
 from hdx.seeds import derive
 
 log = logging.getLogger("hdx")
@@ -29,6 +29,7 @@ class Assembly:
     """What a run works on; `method.body` has no adapter yet (see `attach`)."""
 
     dataset: Dataset
+    protocol: Protocol
     sessions: list[Session]
     method: Method
     device: torch.device
@@ -95,9 +96,10 @@ def assemble(config: dict[str, Any]) -> Assembly:
     """Build everything but the adapter. Raises: the HdxError of whatever does not fit."""
     device = choose_device(config)
     dataset = build_dataset(config)
-    protocol = registry.build("protocol", config["protocol"])
+    protocol: Protocol = registry.build("protocol", config["protocol"])
+    dataset = protocol.view(dataset)
     sessions = protocol.sessions(dataset, config["seed"])
-    train_seed = config["seed"] if protocol.train_seed is None else protocol.train_seed
+    train_seed = config["seed"] if config["protocol"]["train_seed"] is None else config["protocol"]["train_seed"]
     body = build_body(config, dataset.train.image_shape, effective_precision(config["precision"], device), train_seed)
     torch.manual_seed(derive(train_seed, "head"))
     method = registry.build(
@@ -108,4 +110,4 @@ def assemble(config: dict[str, Any]) -> Assembly:
         registry.build("loss", config["loss"]),
         registry.build("trainer", config["trainer"]),
     )
-    return Assembly(dataset, sessions, method.to(device).eval(), device, train_seed)
+    return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, train_seed)

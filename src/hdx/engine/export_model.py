@@ -1,7 +1,7 @@
 """A finished run as one file: body with the adapter merged, head as plain tensors, class names and transform; no pickle.
 
 The file is safetensors with `backbone/…`, `pool/…` and `head/weight`, `head/bias`; its metadata holds one JSON document
-under the key `hdx` (see `describe`).
+under the key `hdx` (see `describe`). Of a run on episodes it holds no head: their classes come with their support.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def export_model(config: Config, run_dir: RunDir, path: Path) -> dict[str, Any]:
         raise RunError(f"run {config.run_id}: expected a finished run to export, got one that is {run_dir.status()['state']}")
     assembly = restored(config, run_dir)
     method = assembly.method
-    head = plain_head(method.head)
+    head = None if assembly.protocol.episodic else plain_head(method.head)  # novel classes come with their episodes
     merge(method.body, config)
     about = describe(config, assembly, head, record)
     tensors = _tensors(method.body, head)
@@ -94,7 +94,7 @@ def bare_options(options: dict[str, Any]) -> dict[str, Any]:
     return {key: None if key == "checkpoint" else False if key == "pretrained" else value for key, value in options.items()}
 
 
-def describe(config: Config, assembly: Assembly, head: PlainHead, record: dict[str, Any]) -> dict[str, Any]:
+def describe(config: Config, assembly: Assembly, head: PlainHead | None, record: dict[str, Any]) -> dict[str, Any]:
     """The document in the file's metadata: plain data, everything that `predict` needs beside the tensors."""
     body, names = assembly.method.body, assembly.dataset.classes
     return {
@@ -102,14 +102,14 @@ def describe(config: Config, assembly: Assembly, head: PlainHead, record: dict[s
         "hdx": hdx.__version__,
         "run_id": config.run_id,
         "metrics": record["metrics"],
-        "classes": [names[label] for label in assembly.sessions[-1].seen_classes],
+        "classes": [] if head is None else [names[label] for label in assembly.sessions[-1].seen_classes],
         "backbone": bare_options(config.data["backbone"]),
         "pool": config.data["pool"],
         "layout": "map_channels_last" if getattr(body.backbone, "_channels_last", False) else body.backbone.layout,
         "n_prefix_tokens": body.backbone.n_prefix_tokens,
         "n_features": body.n_features,
         "adapter": config["adapter.name"],
-        "head": {"kind": head.kind, "scale": head.scale, "from": config["head.name"]},
+        "head": None if head is None else {"kind": head.kind, "scale": head.scale, "from": config["head.name"]},
         "image": decoding(config.data["dataset"], assembly.dataset),
         "transform": body.transform.describe(),
         "precision": body.precision,
@@ -124,10 +124,10 @@ def decoding(options: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
     return {"size": height, "colour": "rgb" if channels == 3 else "grey", "fit": options.get("fit", "crop")}
 
 
-def _tensors(body: Body, head: PlainHead) -> dict[str, Tensor]:
+def _tensors(body: Body, head: PlainHead | None) -> dict[str, Tensor]:
     parts: dict[str, nn.Module] = {"backbone": body.backbone, "pool": body.pool}
     found = {f"{part}/{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
-    found |= {"head/weight": head.weight, "head/bias": head.bias}
+    found |= {} if head is None else {"head/weight": head.weight, "head/bias": head.bias}
     plain = torch.contiguous_format
     return {
         name: value.detach().cpu().contiguous(memory_format=plain).clone(memory_format=plain) for name, value in found.items()
@@ -135,9 +135,9 @@ def _tensors(body: Body, head: PlainHead) -> dict[str, Tensor]:
 
 
 def snippet(about: dict[str, Any], path: str) -> str | None:
-    """Plain torch and timm that load the file of a timm backbone; None for other backbones."""
+    """Plain torch and timm that load the file of a timm backbone; None for other backbones, and for a body without a head."""
     pool = POOLED.get((about["layout"], about["pool"]["name"]))
-    if about["backbone"]["name"] != "timm" or pool is None:
+    if about["backbone"]["name"] != "timm" or pool is None or about["head"] is None:
         return None
     side = about["backbone"].get("image_size")
     size = f", img_size={side}" if side and about["layout"] == "tokens" else ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hdx import registry
+from hdx.datasets._base import Dataset, ImageSet
 from hdx.engine.bank import Bank
-from hdx.engine.build import assemble
-from hdx.protocols._base import Session
+from hdx.engine.build import assemble, build_dataset
+from hdx.protocols._base import Protocol
 
 
 def extract(data: dict[str, Any], others: Sequence[dict[str, Any]]) -> int:
@@ -25,16 +26,22 @@ def extract(data: dict[str, Any], others: Sequence[dict[str, Any]]) -> int:
     """
     assembly = assemble(data)
     assembly.attach(data["adapter"])
-    body, dataset = assembly.method.body, assembly.dataset
-    sessions = list(assembly.sessions)
-    for other in others:
-        sessions += registry.build("protocol", other["protocol"]).sessions(dataset, other["seed"])
+    body, dataset = assembly.method.body, build_dataset(data)
+    wanted: dict[str, tuple[ImageSet, list[np.ndarray]]] = {}
+    for each in ({"protocol": data["protocol"], "seed": data["seed"]}, *others):
+        for images, rows in _uses(registry.build("protocol", each["protocol"]), dataset, each["seed"]):
+            wanted.setdefault(images.digest, (images, []))[1].append(rows)
     bank = Bank(Path(data["output_dir"]) / "bank", assembly.method.recipe.eval_batch_size, data["feature_dtype"], assembly.device)
     digest = body.digest()
-    bank.get(body, digest, dataset.train, _union(sessions, "train"))
-    bank.get(body, digest, dataset.test, _union(sessions, "test"))
+    for images, parts in wanted.values():
+        bank.get(body, digest, images, np.unique(np.concatenate(parts)))
     return bank.forwarded
 
 
-def _union(sessions: list[Session], split: str) -> np.ndarray:
-    return np.unique(np.concatenate([getattr(session, split) for session in sessions]))
+def _uses(protocol: Protocol, dataset: Dataset, seed: int) -> Iterator[tuple[ImageSet, np.ndarray]]:
+    """What a protocol always uses; images of base classes, which few heads of episodes ask for, are left to those."""
+    view = protocol.view(dataset)
+    for session in protocol.sessions(view, seed):
+        yield view.test, session.test
+        if not protocol.episodic:
+            yield view.train, session.train

@@ -136,9 +136,17 @@ def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed:
             )
         if force:
             run_dir.clear()
+            _forget_trained(config)
         run_dir.forget_status()
         if not _says(run_dir.config_file, config):
             config.save(run_dir.config_file)
+
+
+def _forget_trained(config: Config) -> None:
+    """What the run trained for others is trained again."""
+    from hdx.engine.trained import TrainedBodies
+
+    TrainedBodies(Path(config["output_dir"]) / "bodies", config.run_id).forget()
 
 
 def _says(file: Path, config: Config) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from hdx.datasets._base import ImageSet
 from hdx.datasets.transforms import Augment, EvalTransform
 from hdx.engine import ranks
+from hdx.methods._base import Sampler
 from hdx.seeds import derive, stream
 
 Batch = tuple[Tensor, Tensor, float]
@@ -19,18 +20,19 @@ Batch = tuple[Tensor, Tensor, float]
 class PhaseLoader:
     """Yields (inputs, labels, weight) of this rank for every step of a phase, all epochs in one pass.
 
-    An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size. `weight` makes the sum over samples, once
-    averaged over ranks, the mean over the whole batch, whatever each rank's share.
+    An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size, unless a sampler makes them. `weight`
+    makes the sum over samples, once averaged over ranks, the mean over the whole batch, whatever each rank's share.
 
     Args:
         source: an ImageSet, or features [N, D] already gathered in the order of `indices`.
         indices: into the train split, [N].
         labels: positions of the logits, [N].
         epochs: passes over the samples.
-        batch_size: over all ranks.
+        batch_size: over all ranks; not used with a sampler.
         seed, parts: of the streams.
         device: where the batches go.
         augment, transform: for images.
+        sampler: makes the batches of an epoch in place of the permutation; each rank takes its part of each, in order.
 
     Attributes:
         start: steps already done before this pass; the engine sets it when it resumes.
@@ -49,11 +51,12 @@ class PhaseLoader:
         device: torch.device,
         augment: Augment | None = None,
         transform: EvalTransform | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.source, self.indices, self.labels = source, indices, labels
         self.seed, self.parts, self.device = seed, parts, device
-        self.augment, self.transform = augment, transform
-        self.steps_per_epoch = -(-len(indices) // batch_size)
+        self.augment, self.transform, self.sampler = augment, transform, sampler
+        self.steps_per_epoch = sampler.steps(labels) if sampler is not None else -(-len(indices) // batch_size)
         self.total = epochs * self.steps_per_epoch
         self.start = 0
 
@@ -69,9 +72,14 @@ class PhaseLoader:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""
         first, skip = divmod(self.start, self.steps_per_epoch)
         for epoch in range(first, self.total // self.steps_per_epoch):
-            order = stream(self.seed, "order", *self.parts, epoch).permutation(len(self.indices))
-            for batch in np.array_split(order, self.steps_per_epoch)[skip if epoch == first else 0 :]:
+            for batch in self._batches(epoch)[skip if epoch == first else 0 :]:
                 yield np.array_split(batch, ranks.world())[ranks.rank()], len(batch)
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        rng = stream(self.seed, "order", *self.parts, epoch)
+        if self.sampler is not None:
+            return self.sampler.epoch(self.labels, rng)
+        return np.array_split(rng.permutation(len(self.indices)), self.steps_per_epoch)
 
     def _drawn(self) -> Iterator[tuple[np.ndarray, int, Tensor]]:
         if isinstance(self.source, Tensor):

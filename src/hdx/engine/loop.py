@@ -20,6 +20,7 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
+from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
 from hdx.methods._base import Phase
 from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy, share
@@ -38,11 +39,14 @@ class Loop:
         config, assembly: what to run.
         run_dir: where it is recorded (rank 0 writes).
         bank: the features bank.
+        trained: bodies that other runs trained.
         report: told what happens.
     """
 
-    def __init__(self, config: Config, assembly: Assembly, run_dir: RunDir, bank: Bank, report: Report) -> None:
-        self.config, self.run_dir, self.bank, self.report = config, run_dir, bank, report
+    def __init__(
+        self, config: Config, assembly: Assembly, run_dir: RunDir, bank: Bank, trained: TrainedBodies, report: Report
+    ) -> None:
+        self.config, self.run_dir, self.bank, self.bodies, self.report = config, run_dir, bank, trained, report
         self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
@@ -52,9 +56,14 @@ class Loop:
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
         self.seconds: dict[str, float] = {}
         self.trained = 0
+        self.taken: list[str] = []
 
     def run(self) -> list[dict[str, Any]]:
-        """All sessions that are not committed yet. Returns: the records of all sessions. Raises: Interrupted."""
+        """All sessions that are not committed yet. Returns: the records of all sessions.
+
+        Raises: Interrupted; ConfigError, before any work, where the method cannot train on these sessions.
+        """
+        self.method.check(self.dataset.train.labels, self.sessions)
         records = self.run_dir.session_records()
         extra = self._gain_predictor() if not records else {}
         self.assembly.attach(self.config.data["adapter"])
@@ -77,29 +86,42 @@ class Loop:
     def _session(self, session: Session) -> dict[str, Any]:
         started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
         self.report.begin(session, self.sessions)
-        torch.manual_seed(derive(self.seed, "session", session.index))  # new rows and temporary heads, after a resume as well
+        self._seed("session", session)  # new rows and temporary heads, after a resume as well
         self.head.expand(len(session.new_classes))
         self.head.to(self.device)
-        loss = None
+        self._seed("session", session)  # again: what a head drew does not change the body
+        loss, self.taken = None, []
         for number, phase in enumerate(self.method.phases(session, self.sessions)):
             with self._timed("adapt"):
                 loss = self._fit(session, number, phase)
-        if self.head.kind != "gradient":
-            with self._timed("extract"):
-                features = self._features("train", session.train, session.index)
-            with self._timed("solve"):
-                self._update(features, self.position[self.dataset.train.labels[session.train]])
+        record = self._learn_and_score(session)
+        counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
+        record |= counts | {"loss": loss, "bodies_from": self.taken}
+        record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        record["seconds"]["total"] = round(time.monotonic() - started, 3)
+        self.seconds = {}
+        return record
+
+    def _seed(self, purpose: str, session: Session) -> None:
+        torch.manual_seed(derive(self.seed, purpose, session.index))
+
+    def _learn_and_score(self, session: Session) -> dict[str, Any]:
+        """Update the head in closed form, evaluate it over all seen classes. Returns: the session's record so far."""
+        self._learn(session)
         with self._timed("extract"):
             features = self._features("test", session.test, session.index)
         with self._timed("evaluate"):
             labels = self.position[self.dataset.test.labels[session.test]]
             predictions = predict(self.head, features, labels, self.device)
-        counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
-        record = self._record(session, labels, predictions) | counts | {"loss": loss}
-        record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
-        record["seconds"]["total"] = round(time.monotonic() - started, 3)
-        self.seconds = {}
-        return record
+        return self._record(session, labels, predictions)
+
+    def _learn(self, session: Session) -> None:
+        if self.head.kind != "statistics":
+            return
+        with self._timed("extract"):
+            features = self._features("train", session.train, session.index)
+        with self._timed("solve"):
+            self._update(features, self.position[self.dataset.train.labels[session.train]])
 
     def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
         recipe = self.method.recipe
@@ -124,21 +146,41 @@ class Loop:
             device=self.device,
             augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
             transform=self.body.transform if images else None,
+            sampler=phase.sampler,
         )
+        loss = self._trained(session, number, phase, labels, loader)
+        if images:
+            self.digest = self.body.digest()
+        if phase.finish is not None:
+            phase.finish()
+        return loss
+
+    def _trained(self, session: Session, number: int, phase: Phase, labels: np.ndarray, loader: PhaseLoader) -> float | None:
+        """The phase's outcome: of another run that did the same, else trained here. Returns: the last epoch's mean loss."""
+        recipe = self.method.recipe
+        parts = (session.index, number)
+        key = self.bodies.key(self.config.data, self.method, phase, self.digest, self.dataset.train, labels, parts)
+        if key is not None:
+            phase.classifier.to(self.device)
+            found = self.bodies.load(key, self.method, phase)
+            if not ranks.any_rank(found is None) and found is not None:
+                self.taken.append(found["run"])
+                return float(found["loss"]) if "loss" in found else None
         loss = fit(
             self.method,
             phase,
             loader,
             file=self.run_dir.checkpoints / f"phase-{session.index:02d}-{number}.pt",
             seed=self.seed,
-            parts=(session.index, number),
+            parts=parts,
             device=self.device,
             nodes=self.config.data["nodes"],
             report=self.report.progress,
         )
-        if images:
-            self.trained += len(phase.indices) * recipe.epochs
-            self.digest = self.body.digest()
+        if phase.inputs == "images":
+            self.trained += recipe.epochs * _samples(phase, labels)
+        if key is not None and ranks.rank() == 0:
+            self.bodies.save(key, self.method, phase, loss)
         return loss
 
     def _features(self, split: str, indices: np.ndarray, session: int) -> np.ndarray:
@@ -217,3 +259,10 @@ class Loop:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _samples(phase: Phase, labels: np.ndarray) -> int:
+    """Samples of an epoch."""
+    if phase.sampler is None:
+        return len(labels)
+    return sum(len(batch) for batch in phase.sampler.epoch(labels, np.random.default_rng(0)))

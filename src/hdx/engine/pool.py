@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import torch
 
+from hdx.config.identity import body_stays
 from hdx.engine import stop
 from hdx.engine.extract import extract
 from hdx.engine.launch import adopt, launch
@@ -42,7 +43,7 @@ def take(task: Task) -> dict[str, Any]:
         config = task.checked_config()
         adopt(config, run_dir, retry_failed=task.retry_failed)
         with _logged(run_dir):
-            if task.also and task.ranks == 1:
+            if task.also and task.ranks == 1 and body_stays(config.data):
                 _extract(task, run_dir)
             record = work(run_dir, Report()) if task.ranks == 1 else launch(config, run_dir, Report(), sys.stderr)
         return finished(record, ran=True)
@@ -69,8 +70,9 @@ def _extract(task: Task, run_dir: RunDir) -> None:
 
 def finished(record: dict[str, Any], *, ran: bool) -> dict[str, Any]:
     """The event of a finished run, with the numbers that a line of progress shows."""
-    shown = {"acc_last": record["metrics"].get("acc_last"), "seconds": record["seconds"].get("wall")}
-    return {"event": "finished", "ran": ran, **shown}
+    metrics = record["metrics"]
+    name = "acc" if "acc" in metrics else "acc_last"
+    return {"event": "finished", "ran": ran, name: metrics.get(name), "seconds": record["seconds"].get("wall")}
 
 
 def _outcome(run_dir: RunDir, error: Exception) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Model:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self.about, tensors = read_model(path)
+        if self.about.get("head", {}) is None:
+            raise WeightsError(f"{path} holds the body of a run on episodes and no head: load it with backbone.checkpoint={path}")
         self.device, self.classes = device, [str(name) for name in self.about["classes"]]
         try:
             self.body, self.head, self.decoder = _built(self.about, tensors, path, device)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hdx.metrics.classification import share
+from hdx.metrics.episodes import episode_accuracy, matched_accuracy
 from hdx.metrics.incremental import (
     acc_avg_inc,
     acc_task_mean,
@@ -16,11 +17,14 @@ from hdx.metrics.incremental import (
     harmonic_mean,
     performance_drop,
 )
+from hdx.metrics.intervals import mean_ci
 from hdx.store.rundir import RunDir
 
 
 def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, float | None]:
     """All metrics of a run, computed from the stored predictions (never from rounded or averaged numbers)."""
+    if "n_episodes" in sessions[0]:
+        return episode_metrics(episodes_of(run_dir, sessions))
     stored = [run_dir.predictions(session["index"]) for session in sessions]
     correct = [each["prediction"] == each["label"] for each in stored]
     matrix = accuracy_matrix(correct, [each["session_of_label"] for each in stored])
@@ -43,6 +47,29 @@ def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, flo
     return metrics
 
 
+def episodes_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """For each metric its value in every episode, from the stored predictions; empty for a run without episodes."""
+    if "n_episodes" not in sessions[0]:
+        return {}
+    stored = run_dir.predictions(0)
+    prediction, label = stored["prediction"], stored["label"]
+    found = {"acc": episode_accuracy(prediction, label)}
+    if "prediction_joint" in stored:
+        found["acc_joint"] = episode_accuracy(stored["prediction_joint"], label)
+    if sessions[0]["matched"]:
+        found["acc_matched"] = matched_accuracy(prediction, label)
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def episode_metrics(episodes: dict[str, list[float]]) -> dict[str, float | None]:
+    """Means over episodes, and the half-widths of their 95 % intervals as `<name>_ci95`."""
+    metrics: dict[str, float | None] = {}
+    for name, values in episodes.items():
+        about = mean_ci(values)
+        metrics |= {name: about.mean, f"{name}_ci95": about.half if about.n > 1 else None}
+    return metrics
+
+
 def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, Any]]) -> dict[str, Any]:
     """The document that `hdx train --json` prints; counts and seconds add up over interruptions."""
     phases = sorted({name for session in sessions for name in session["seconds"]} - {"total"})
@@ -54,6 +81,7 @@ def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, 
         **about,
         "state": "finished",
         "metrics": metrics_of(run_dir, sessions),
+        **({"episodes": episodes} if (episodes := episodes_of(run_dir, sessions)) else {}),
         "sessions": sessions,
         "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),
         "images_trained": sum(session["images_trained"] for session in sessions),

@@ -69,7 +69,7 @@ def headline(about: dict[str, Any]) -> list[str]:
     adapter = "" if about["adapter"] == "none" else f" + {about['adapter']}"
     return [
         f"{about['exp']}: {about['method']}, {about['backbone']}{adapter} at {about['image_size']} px, {about['head']} head, "
-        f"{about['dataset']} ({about['classes']} classes in {about['n_sessions']} sessions{done}), seed {about['seed']}",
+        f"{about['dataset']} ({about['classes']} classes, {about['setting']}{done}), seed {about['seed']}",
         f"run {about['run_id']} on {about['device']}, {about['ranks']} rank(s), precision {about['precision']}",
     ]
 
@@ -81,6 +81,11 @@ def describe(state: dict[str, Any]) -> str:
 
 def session_line(record: dict[str, Any], n_sessions: int) -> str:
     """One session in one line."""
+    if "n_episodes" in record:
+        return (
+            f"{record['n_episodes']:,} episodes  accuracy {100 * record['acc']:.2f} ± {100 * record['acc_ci95']:.2f} %"
+            f"  ({record['n_test']:,} queries, {record['seconds']['total']:.1f} s)"
+        )
     return (
         f"session {record['index'] + 1}/{n_sessions}  {record['classes_seen']} classes  accuracy {100 * record['acc']:.2f} %"
         f"  ({record['n_train']} train, {record['n_test']} test, {record['seconds']['total']:.1f} s)"

@@ -46,13 +46,13 @@ def _restore(state: dict[str, Tensor], method: Method, n_classes: int) -> None:
     for key, value in state.items():
         part, _, name = key.partition("/")
         parts[part][name] = value
-    _check_fit(parts["body"], method.body.changed_state())
+    check_fit(parts["body"], method.body.changed_state())
     method.head.restore(parts["head"], n_classes)
     method.body.load_changed(parts["body"])
     method.load_extra(parts["extra"])
 
 
-def _check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     """Raises: ValueError unless names and shapes are the same (copying alone would broadcast, or leave some out)."""
     shapes = {name: list(value.shape) for name, value in found.items()}
     for name, value in wanted.items():
@@ -85,8 +85,8 @@ def load_phase(path: Path, method: Method, classifier: nn.Module, n_steps: int) 
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not 0 < int(state["step"]) < n_steps:
             raise ValueError(f"step {state['step']} of {n_steps}")
-        _check_fit(state["body"], method.body.changed_state())
-        _check_fit(state["classifier"], classifier.state_dict())
+        check_fit(state["body"], method.body.changed_state())
+        check_fit(state["classifier"], classifier.state_dict())
         return {name: state[name] for name in ("step", "body", "classifier", "optimizer", "scaler", "losses")}
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__

@@ -19,10 +19,12 @@ from hdx.config.config import Config
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
 from hdx.engine.build import assemble, choose_device
+from hdx.engine.episodes import EpisodeLoop
 from hdx.engine.loop import Loop
 from hdx.engine.progress import Progress
 from hdx.engine.record import run_record
 from hdx.engine.report import Lines, Report
+from hdx.engine.trained import TrainedBodies
 from hdx.errors import ConfigError, DataError, HdxError, Interrupted, WeightsError
 from hdx.protocols._base import Session
 from hdx.store.files import write_json
@@ -51,7 +53,8 @@ class Tracked(Report):
 
     def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
         """Log the session, show it."""
-        numbers = {name: record[name] for name in ("acc", "nll", "ece", "classes_seen", "images_forwarded", "images_trained")}
+        names = ("acc", "nll", "ece", "classes_seen", "images_forwarded", "images_trained")
+        numbers = {name: record[name] for name in names if name in record}
         for tracker in self.trackers:
             tracker.log({**numbers, "seconds": record["seconds"]["total"]}, step=record["index"])
         self.inner.session(record, sessions)
@@ -100,6 +103,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "dataset": data["dataset"]["name"],
         "classes": len(assembly.dataset.classes),
         "n_sessions": len(assembly.sessions),
+        "setting": assembly.protocol.setting(assembly.sessions),
         "method": data["method"]["name"],
         "adapter": data["adapter"]["name"],
         "head": data["head"]["name"],
@@ -111,7 +115,9 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     }
     tracked = Tracked(Progress(run_dir, report), _trackers(config, run_dir)) if ranks.rank() == 0 else Report()
     tracked.start({**about, "done": len(run_dir.session_records())})
-    sessions = Loop(config, assembly, run_dir, bank, tracked).run()
+    trained = TrainedBodies(Path(data["output_dir"]) / "bodies", config.run_id)
+    loop = EpisodeLoop if assembly.protocol.episodic else Loop
+    sessions = loop(config, assembly, run_dir, bank, trained, tracked).run()
     about["trainable_parameters"] = sum(p.numel() for p in body.trainable)
     about["head_parameters"] = sum(p.numel() for p in assembly.method.head.parameters())
     if ranks.rank() != 0:

@@ -19,9 +19,13 @@ class Head(nn.Module):
 
     Args:
         n_features: D.
+
+    Attributes:
+        joint: whether logits of `classify` and of `forward` can be compared, so that novel and base classes are scored together.
     """
 
     kind: ClassVar[Literal["statistics", "gradient", "episode"]]
+    joint: ClassVar[bool] = False
 
     def __init__(self, n_features: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ class Task:
         config: `{data, exp, choices, group}`.
         overrides: what `hdx train` would make it with.
         body: runs of the same key use the same states of the same body.
-        shares: whether the first run of a body extracts the features of all others.
+        shares: whether the first run of a body goes before the others: it extracts their features, or trains their body.
         also: of that first run: `{protocol, seed}` of the others, which say what images they use.
         ranks: processes of the run on its machine.
         retry_failed: go on although the run failed before.

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hdx.config.identity import body_stays
 from hdx.errors import ConfigError
 from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.launchers._dispatch import Dispatch, Hand
@@ -35,7 +36,8 @@ class Local(Launcher):
         """See `Launcher`. Raises: ConfigError for runs on several nodes, or on more GPUs than there are."""
         ranks = max(task.ranks for task in tasks)
         gpus = [] if all(task.on_cpu for task in tasks) else visible_gpus()
-        seats, threads = seats_of(self.workers, self.threads_per_worker, gpus, ranks, cores())
+        at_most = bodies_to_train(tasks)
+        seats, threads = seats_of(self.workers or at_most, self.threads_per_worker, gpus, ranks, cores())
         shares = shares_of(gpus, ranks, seats)
         seats = min(seats, rules.max_parallel or seats)
 
@@ -44,6 +46,15 @@ class Local(Launcher):
             return Worker({"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **devices}, hear)
 
         Dispatch(tasks, rules, told, start, seats).run()
+
+
+def bodies_to_train(tasks: Sequence[Task]) -> int | None:
+    """Workers that trainings can keep busy, where they are fewer than the cores: beside the first run of a body the others wait,
+    and it does better with all cores. None where nothing is trained for other runs."""
+    if not all(task.shares for task in tasks) or all(body_stays(task.config["data"]) for task in tasks):
+        return None
+    bodies = len({task.body for task in tasks})
+    return bodies if bodies < min(MOST, cores()) else None
 
 
 def cores() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hdx.config.grid import Grid, Planned
-from hdx.config.identity import body_key, body_stays
+from hdx.config.identity import body_key, body_shared
 from hdx.config.paths import absolute_in
 from hdx.errors import ConfigError
 from hdx.launchers._base import Task
@@ -105,7 +105,7 @@ def _task(run: Planned) -> Task:
         config={"data": config.data, "exp": config.exp, "choices": config.choices, "group": config.group_hash},
         overrides=run.overrides,
         body=body_key(config.data),
-        shares=body_stays(config.data),
+        shares=body_shared(config.data),
         ranks=config["devices"],
     )
 

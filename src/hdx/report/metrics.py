@@ -58,6 +58,9 @@ def _share(name: str, meaning: str) -> Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        _share("acc", "mean over episodes of the accuracy on an episode's queries"),
+        _share("acc_joint", "the same with the base classes among the candidates"),
+        _share("acc_matched", "the same after matching predicted to true classes in each episode (a clustering score)"),
         _share("acc_last", "accuracy over all seen classes after the last session"),
         _share("acc_avg_inc", "mean over sessions of the accuracy over the classes seen by then"),
         _share("acc_task_mean", "mean of the accuracies of each session's classes after the last session"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hdx.errors import ConfigError
-from hdx.launchers.local import seats_of, shares_of, visible_gpus
+from hdx.launchers._base import Task
+from hdx.launchers.local import bodies_to_train, seats_of, shares_of, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,19 @@ from hdx.launchers.local import seats_of, shares_of, visible_gpus
 )
 def test_seats(workers: int, threads: int, gpus: int, ranks: int, cores: int, expected: tuple[int, int]) -> None:
     assert seats_of(workers, threads, [str(i) for i in range(gpus)], ranks, cores) == expected
+
+
+def task(body: str, method: str) -> Task:
+    return Task(body, f"/runs/{body}", {"data": {"method": {"name": method}}}, body=body, shares=method != "finetune")
+
+
+def test_one_body_to_train_gets_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdx.launchers.local.cores", lambda: 4)
+    assert bodies_to_train([task("a", "first_session")] * 5) == 1
+    assert bodies_to_train([task("a", "first_session"), task("b", "frozen")]) == 2
+    assert bodies_to_train([task(str(i), "first_session") for i in range(4)]) is None  # enough of them for the cores
+    assert bodies_to_train([task("a", "frozen")] * 5) is None  # solves on cached features run side by side
+    assert bodies_to_train([task("a", "first_session"), task("b", "finetune")]) is None
 
 
 def test_gpus_are_shared_out() -> None:

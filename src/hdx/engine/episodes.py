@@ -1,0 +1,173 @@
+"""The loop of an episodic protocol: train on base classes if the method does, then classify episodes in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hdx.engine import ranks, stop
+from hdx.engine.loop import Loop
+from hdx.errors import ConfigError, Interrupted
+from hdx.heads._episode import EpisodeHead
+from hdx.metrics.episodes import IGNORED, episode_accuracy
+from hdx.metrics.intervals import mean_ci
+from hdx.protocols._base import Episodes, Session
+from hdx.seeds import derive
+
+CACHED = 16 * 2**20  # bytes: on a CPU a batch of episodes that stays in its caches is faster than a larger one
+
+Judge = Callable[[Episodes], Tensor]
+
+
+class EpisodeLoop(Loop):
+    """One session: the body's training, then every episode of the protocol; the ranks share the episodes."""
+
+    def run(self) -> list[dict[str, Any]]:
+        """As `Loop.run`. Raises: ConfigError, before any work, where a part asks for base classes that are not there."""
+        self._check(self.sessions[0])
+        return super().run()
+
+    def _gain_predictor(self) -> dict[str, Any]:
+        return {}  # a statistic of what the first of several sessions brings
+
+    def _learn_and_score(self, session: Session) -> dict[str, Any]:
+        """Base classes into the head where it wants them, then the episodes. Returns: the session's record so far."""
+        self._learn_base(session)
+        buckets = self.assembly.protocol.episodes(self.dataset, self.config.data["seed"])
+        if self.adapts:
+            found = self._judged(buckets, self._adapted, self._adapted_at_once)
+        else:
+            with self._timed("extract"):
+                self._gather(buckets, session)
+            found = self._judged(buckets, self._classified, self._classified_at_once)
+        if ranks.rank() == 0:
+            self.run_dir.write_predictions(session.index, found)
+        accuracies = episode_accuracy(found["prediction"], found["label"])
+        about = mean_ci(accuracies)
+        return {
+            "index": session.index,
+            "classes_seen": len(session.seen_classes),
+            "n_train": len(session.train) if self.method.trains_body(0) else 0,
+            "n_test": int((found["label"] != IGNORED).sum()),
+            "n_episodes": len(accuracies),
+            "acc": about.mean,
+            "acc_ci95": about.half,
+            "matched": bool(getattr(self.head, "matched", False)),
+        }
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the body adapts to every episode, so that no feature can be kept."""
+        return bool(getattr(self.method, "adapts_episodes", False))
+
+    @property
+    def joint(self) -> bool:
+        """Whether queries are also judged against all base classes."""
+        return bool(self.config.data["protocol"].get("joint", False))
+
+    def _check(self, session: Session) -> None:
+        needs = self.joint or (isinstance(self.head, EpisodeHead) and self.head.centres_on_base)
+        needs = needs or self.method.trains_body(0)
+        if not len(session.train) and needs:
+            parts = {name: f"{name}={self.config.data[name]['name']}" for name in ("method", "head")}
+            option = parts["method"] if self.method.trains_body(0) else "protocol.joint" if self.joint else parts["head"]
+            raise ConfigError(f"{option} needs base classes, and the dataset has none: take one that has, or leave it out")
+        if self.joint and not self.head.joint:
+            raise ConfigError(
+                f"protocol.joint: head={self.config.data['head']['name']} has no logits that compare base with novel classes; "
+                "take head=ncm, ncm_cosine or imprinted"
+            )
+
+    def _learn_base(self, session: Session) -> None:
+        """What a head wants of the base classes: their mean feature, or, to score against them, their statistics."""
+        if isinstance(self.head, EpisodeHead) and self.head.centres_on_base:
+            with self._timed("extract"):
+                features = self._features("train", session.train, session.index)
+            self.head.base_mean.copy_(torch.from_numpy(features.mean(0, dtype=np.float64)))
+        elif self.joint:
+            self._learn(session)
+
+    # --- features, and where an episode's are ----------------------------------------------------------------------
+
+    def _gather(self, buckets: list[Episodes], session: Session) -> None:
+        rows = np.unique(np.concatenate([part.ravel() for each in buckets for part in (each.support, each.query)]))
+        self.place = np.zeros(len(self.dataset.test), np.int64)
+        self.place[rows] = np.arange(len(rows))
+        self.table = torch.from_numpy(self._features("test", rows, session.index)).to(self.device)
+
+    def _picked(self, rows: np.ndarray) -> Tensor:
+        """[E, n, D] features of rows [E, n]."""
+        index = torch.from_numpy(self.place[rows].ravel()).to(self.device)
+        return self.table.index_select(0, index).view(*rows.shape, -1)
+
+    def _classified(self, part: Episodes) -> Tensor:
+        labels = torch.from_numpy(part.support_labels).to(self.device)
+        query = self._picked(part.query)
+        logits = self.head.classify(self._picked(part.support), labels, query, part.ways)
+        if not self.joint:
+            return logits
+        base = self.head(query.flatten(0, 1)).view(*query.shape[:2], -1)  # [E, Q, base classes]
+        return torch.cat([logits, base.to(logits)], 2)
+
+    def _classified_at_once(self, part: Episodes) -> int:
+        n_support, n_query = part.support.shape[1], part.query.shape[1]
+        floats = self.head.episode_floats(n_support, n_query, part.ways)
+        floats += 4 * n_query * self.head.n_classes if self.joint else 0
+        limit = self.memory if self.device.type == "cuda" else min(self.memory, CACHED)
+        return max(1, limit // (4 * floats))
+
+    def _adapted(self, part: Episodes) -> Tensor:
+        support, query = (
+            torch.stack([self.dataset.test.fetch(rows) for rows in each]).to(self.device) for each in (part.support, part.query)
+        )
+        labels = torch.from_numpy(part.support_labels).to(self.device)
+        seed = derive(self.seed, "episode")
+        numbers = torch.from_numpy(part.number)
+        self.trained += support.shape[0] * support.shape[1]
+        return self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+
+    def _adapted_at_once(self, part: Episodes) -> int:
+        return max(1, self.method.episodes_at_once(part.support.shape[1], part.query.shape[1], self.memory))  # type: ignore[operator]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the evaluation of episodes may hold besides the features."""
+        return int(self.config.data["protocol"]["memory_mb"]) * 2**20
+
+    # --- the episodes, cut and dealt -------------------------------------------------------------------------------
+
+    def _judged(self, buckets: list[Episodes], judge: Judge, at_once: Callable[[Episodes], int]) -> dict[str, np.ndarray]:
+        """Predictions and labels of all episodes in the protocol's order, shorter ones padded with -1."""
+        n_episodes = sum(len(each) for each in buckets)
+        n_query, ways = (max(getattr(each, name).shape[1] for each in buckets) for name in ("query", "classes"))
+        judged = ("prediction", "prediction_joint") if self.joint else ("prediction",)
+        found = {name: np.full((n_episodes, n_query), IGNORED, np.int64) for name in ("label", *judged)}
+        found["classes"] = np.full((n_episodes, ways), IGNORED, np.int64)
+        with self._timed("evaluate"):
+            for number, part in enumerate(_cut(buckets, at_once)):
+                found["label"][part.number, : part.query.shape[1]] = part.query_labels
+                found["classes"][part.number, : part.ways] = part.classes
+                if number % ranks.world() != ranks.rank():
+                    continue
+                if stop.requested():
+                    break
+                with torch.no_grad():
+                    logits = judge(part)
+                for name, over in zip(judged, (logits[..., : part.ways], logits)):
+                    found[name][part.number, : part.query.shape[1]] = over.argmax(2).cpu().numpy()
+        if ranks.any_rank(stop.requested()):
+            raise Interrupted("stopped among the episodes")
+        for name in judged:  # one rank has judged an episode, the others hold -1
+            found[name] = ranks.all_sum(torch.from_numpy(found[name] + 1)).numpy() - 1
+        return {name: value.astype(np.int32) for name, value in found.items()}
+
+
+def _cut(buckets: list[Episodes], at_once: Callable[[Episodes], int]) -> Iterator[Episodes]:
+    for bucket in buckets:
+        size = at_once(bucket)
+        for start in range(0, len(bucket), size):
+            yield Episodes(*(value[start : start + size] for value in vars(bucket).values()))
