@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from hdx.heads.lda import LDA
 from hdx.heads.ncm import NCM
+from hdx.heads.ridge import Ridge
 
 D, C, N = 12, 6, 90
 HEADS = {
     "lda_total": lambda: LDA(D),
     "lda_within": lambda: LDA(D, covariance="within", ridge=1e-2, prior="empirical"),
+    "ridge": lambda: Ridge(D, ridge=1e-2),
     "ncm_euclidean": lambda: NCM(D),
     "ncm_cosine": lambda: NCM(D, metric="cosine"),
 }

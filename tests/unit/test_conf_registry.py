@@ -12,6 +12,7 @@ import pytest
 
 from hdx import registry
 from hdx.config import files, paths, schema
+from hdx.config.checks import EPISODE_HEADS
 from hdx.config.compose import read_plain
 from hdx.config.validate import load
 
@@ -124,7 +125,9 @@ def test_every_setting_keeps_what_the_method_preset_chose(preset: str) -> None:
         assert all(both[group] == alone[group] for group in ("adapter", "head", "method", "loss", "pool"))
         assert both["trainer.lr"] == alone["trainer.lr"]
         n_classes = int(re.search(r"of (\d+) classes", files.header(CONF / "exp" / f"{preset}.yaml").summary)[1])  # type: ignore[index]
-        n_sessions = 1 + (n_classes - both["protocol.first"]) / both["protocol.step"]
+        listed = {"cifar100": (60, 5), "cub200": (100, 10)}.get(both["protocol"].get("lists"))  # the field's session lists
+        first, step = listed or (both["protocol.first"], both["protocol.step"])
+        n_sessions = 1 + (n_classes - first) / step
         assert f"({n_sessions:.0f} sessions)" in files.header(CONF / "exp" / f"{preset}.yaml").summary
         assert n_sessions == int(n_sessions)
 
@@ -137,9 +140,14 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("method", "first_session"): ["adapter=film"],
         ("method", "finetune"): ["adapter=film"],
         ("method", "joint"): ["adapter=film"],
+        ("method", "per_episode"): ["adapter=film", "protocol=episodic"],
+        ("method", "prototypical"): ["adapter=full"],
+        ("method", "normsoftmax"): ["adapter=full"],
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
+    if group == "head" and read_plain(file)["name"] in EPISODE_HEADS:
+        beside = ["protocol=episodic"]
     if beside == ["backbone=vit_small"] and not (CONF / "backbone" / "vit_small.yaml").exists():
         beside = ["backbone=timm"]
     assert load([f"{group}={name}", *beside]).choices[group] == name

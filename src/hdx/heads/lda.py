@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from hdx.heads._episode import class_means
+from hdx.heads._solve import solve_few, solve_symmetric
 from hdx.heads._statistics import StatisticsHead
 from hdx.options import NonNegativeFloat
-
-log = logging.getLogger(__name__)
 
 
 class LDA(StatisticsHead):
@@ -80,19 +80,25 @@ class LDA(StatisticsHead):
         centre, weight, bias = solution
         return torch.addmm(bias, features - centre, weight.T)
 
+    @torch.no_grad()
+    def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
+        """Logits [E, Q, ways] float64 of episodes, by systems of the size of the support; see `Head.classify`."""
+        if self.ridge == 0:  # singular, so the pseudo-inverse of each episode's own rank
+            return super().classify(support, labels, query, ways)
+        n = support.shape[1]
+        centre = support.mean(1, keepdim=True, dtype=torch.float64)  # [E, 1, D]
+        samples = support.double() - centre
+        one_hot = F.one_hot(labels, ways).double()  # [E, S, W]
+        means = class_means(samples, labels, ways)  # [E, W, D]
+        total = self.covariance == "total"
+        scatter, dof = (samples, max(n - 1, 1)) if total else (samples - one_hot @ means, n)
+        weight = dof * solve_few(scatter, dof * self.ridge, means)
+        bias = -(0.5 * means + centre).mul(weight).sum(2)[:, None]  # [E, 1, W]
+        if self.prior == "empirical":
+            bias = bias + torch.log(one_hot.mean(1, keepdim=True))
+        return torch.baddbmm(bias, query.double(), weight.transpose(1, 2))
 
-def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
-    """X with matrix X = right, for a positive semi-definite [D, D] float64 matrix; the least-norm one where it is singular."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    diagonal = factor.diagonal()
-    # the squared ratio bounds the condition number from below; past 1/(D eps) a factor is rounding noise
-    limit = len(matrix) * torch.finfo(matrix.dtype).eps
-    if int(info) == 0 and bool(diagonal.min().square() > limit * diagonal.max().square()):
-        return torch.cholesky_solve(right, factor)
-    values, vectors = torch.linalg.eigh(matrix)
-    keep = values > limit * values.abs().max()
-    log.info(
-        "head lda: covariance of rank %d < %d features, pseudo-inverse used (head.ridge > 0 avoids it)", keep.sum(), len(matrix)
-    )
-    inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
-    return vectors @ (inverse[:, None] * (vectors.T @ right))
+    def episode_floats(self, n_support: int, n_query: int, ways: int) -> int:
+        """See `Head.episode_floats`: float64 copies of all samples, and three more of the support."""
+        samples = 7 * n_support + 3 * n_query + 10 * ways
+        return samples * self.n_features + 6 * n_support * (n_support + ways) + 4 * n_query * ways

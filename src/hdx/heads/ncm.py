@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hdx.heads._episode import class_means, cosines, squared_distances
 from hdx.heads._statistics import StatisticsHead
 
 
@@ -23,6 +24,8 @@ class NCM(StatisticsHead):
         n_features: D.
         metric: distance to the class means, euclidean (squared) or cosine.
     """
+
+    joint: ClassVar[bool] = True
 
     def __init__(self, n_features: int, *, metric: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__(n_features, gram=False)
@@ -52,3 +55,10 @@ class NCM(StatisticsHead):
             return products + penalty
         distances = x.square().sum(1, keepdim=True) - 2 * products + means.square().sum(1)
         return penalty - distances.clamp(min=0)
+
+    @torch.no_grad()
+    def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
+        """Logits [E, Q, ways] float32 of episodes, comparable with those of `forward`; see `Head.classify`."""
+        if self.metric == "cosine":
+            return cosines(query, class_means(F.normalize(support, dim=2), labels, ways))
+        return -squared_distances(query, class_means(support, labels, ways))

@@ -1,4 +1,4 @@
-"""NCM and LDA: values, masks, state and errors."""
+"""NCM, LDA and ridge: values, masks, state and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from hdx.errors import RunError
 from hdx.heads.lda import LDA
 from hdx.heads.ncm import NCM
+from hdx.heads.ridge import Ridge
 
-MAKERS = [lambda d: LDA(d), lambda d: NCM(d), lambda d: NCM(d, metric="cosine")]
+MAKERS = [lambda d: LDA(d), lambda d: Ridge(d, ridge=0.1), lambda d: NCM(d), lambda d: NCM(d, metric="cosine")]
 
 
 def samples(n: int = 40, d: int = 6, c: int = 4, seed: int = 0):

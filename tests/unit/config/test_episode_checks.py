@@ -1,0 +1,36 @@
+"""Which heads go with which protocols."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdx import registry
+from hdx.config.checks import EPISODE_HEADS, GRADIENT_HEADS
+from hdx.config.validate import load
+from hdx.errors import ConfigError
+
+
+def test_the_lists_are_those_of_the_classes() -> None:
+    kinds = {name: getattr(registry.load("head", name), "kind", None) for name in registry.COMPONENTS["head"]}
+    assert sorted(EPISODE_HEADS) == sorted(name for name, kind in kinds.items() if kind == "episode")
+    assert sorted(GRADIENT_HEADS) == sorted(name for name, kind in kinds.items() if kind == "gradient")
+
+
+@pytest.mark.parametrize("head", EPISODE_HEADS)
+def test_an_episode_head_needs_episodes(head: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([f"head={head}", "protocol=offline"])
+    line = f"head={head} classifies few-shot episodes only, not protocol=offline: take protocol=episodic, or head=ncm"
+    assert caught.value.problems == [line]
+    assert load([f"head={head}", "protocol=episodic"])["head.name"] == head
+
+
+@pytest.mark.parametrize("head", GRADIENT_HEADS)
+def test_a_gradient_head_learns_an_episode_only_by_a_method_that_trains_on_it(head: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([f"head={head}", "protocol=episodic"])
+    assert caught.value.problems == [
+        f"head={head} is trained by gradient descent, and method=frozen trains nothing on an episode's support: "
+        "take head=ncm, or method=per_episode"
+    ]
+    assert load([f"head={head}", "protocol=episodic", "method=per_episode"])["head.name"] == head
