@@ -72,6 +72,9 @@ class Method(pl.LightningModule):
         """Whether the body changes in this session; where it does not, features of earlier sessions stay valid."""
         return False
 
+    def check(self, labels: np.ndarray, sessions: list[Session]) -> None:  # noqa: B027
+        """Called before any work, with the labels [N] of the train split. Raises: ConfigError for sessions it cannot train on."""
+
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """What trains in this session, in order; empty where the head is solved in closed form and the body stays."""
         return self.head_phases(session.train, session.seen_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -74,11 +75,12 @@ class Recipe:
             return self.lr * (0.04 + 0.96 * progress / start)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / max(1 - start, 1e-9)))
 
-    def build_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser over `parameters`, vectors and scalars without weight decay."""
-        matrices = [p for p in parameters if p.ndim > 1]
-        vectors = [p for p in parameters if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    def build_optimizer(self, parameters: list[nn.Parameter], no_decay: Sequence[nn.Parameter] = ()) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`; vectors, scalars and those in `no_decay` without weight decay."""
+        spared = {id(p) for p in no_decay} | {id(p) for p in parameters if p.ndim <= 1}
+        decayed = [p for p in parameters if id(p) not in spared]
+        others = [p for p in parameters if id(p) in spared]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)

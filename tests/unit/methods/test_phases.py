@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from tests.unit.engine.conftest import make_body
 from torch import nn
 
 from hdx.adapters.film import Film
+from hdx.config.validate import load
+from hdx.errors import ConfigError
 from hdx.heads._base import Head
 from hdx.heads.lda import LDA
 from hdx.heads.linear import Linear
@@ -91,6 +94,27 @@ def test_a_temporary_head_has_dropout_and_a_row_for_each_of_the_phases_classes(k
     assert linear.weight.shape == (len(phase.classes), method.body.n_features)
     ids = {id(parameter) for parameter in phase.parameters}
     assert ids == {id(parameter) for parameter in [*method.body.trainable, *linear.parameters()]}
+
+
+@pytest.mark.parametrize("kind", [FirstSession, Joint])
+def test_a_temporary_head_may_be_a_cosine_classifier(kind: type[FirstSession]) -> None:
+    body = make_body((1, 8, 8))
+    body.attach(Film())
+    method = kind(body, LDA(body.n_features), CrossEntropy(), Recipe(), classifier="cosine", scale=20.0, dropout=0.25)
+    phase = method.phases(SESSIONS[0], SESSIONS)[0]
+    dropout, cosine = phase.classifier  # type: ignore[misc]
+    assert dropout.p == 0.25 and len(cosine.weight) == len(phase.classes)
+    x = torch.randn(3, body.n_features, generator=torch.Generator().manual_seed(0))
+    expected = 20 * nn.functional.cosine_similarity(x[:, None], cosine.weight[None], dim=2)
+    torch.testing.assert_close(cosine(x), expected, atol=1e-5, rtol=1e-5)
+    assert {id(p) for p in phase.parameters} == {id(p) for p in [*body.trainable, cosine.weight]}
+
+
+def test_a_cosine_classifier_does_not_start_from_lda() -> None:
+    words = ["+exp=fsa_film", "method.classifier=cosine"]
+    assert load(words)["method.scale"] == 16.0
+    with pytest.raises(ConfigError, match="take method.head_start=random"):
+        load([*words, "method.head_start=lda"])
 
 
 def test_begin_and_end_make_exactly_the_phases_parameters_trainable() -> None:

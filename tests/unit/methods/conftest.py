@@ -1,0 +1,15 @@
+"""Omniglot characters for the methods that train bodies for few-shot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.methods.few_shot import characters
+
+from hdx.datasets._base import Dataset
+
+
+@pytest.fixture(scope="session")
+def omniglot(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return characters(data_dir, tmp_path_factory.mktemp("omniglot"))
