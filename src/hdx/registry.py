@@ -70,6 +70,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "prototypical": "hdx.methods.prototypical:Prototypical",
         "normsoftmax": "hdx.methods.normsoftmax:NormSoftmax",
     },
+    "memory": {"none": "hdx.memories.none:NoMemory"},
     "protocol": {
         "offline": "hdx.protocols.offline:Offline",
         "episodic": "hdx.protocols.episodic:Episodic",

@@ -62,7 +62,7 @@ class Step(nn.Module):
         self.method = method
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.method.training_step((images, torch.zeros(len(images), dtype=torch.int64), 1.0), 0)
+        return self.method.training_step((images, torch.zeros(len(images), dtype=torch.int64), 1.0, torch.arange(len(images))), 0)
 
 
 def trained(step: nn.Module, method: Prototypical, rank: int, world: int) -> dict[str, Tensor]:

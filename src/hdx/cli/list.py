@@ -15,6 +15,7 @@ GROUPS = {
     "adapter": "which parameters of the backbone train",
     "head": "features to logits",
     "method": "when the body trains, and with what",
+    "memory": "which training samples later sessions see again",
     "protocol": "how data arrives and how it is scored",
     "loss": "what the gradient phase minimises",
     "trainer": "optimiser, schedule, batch size, epochs",

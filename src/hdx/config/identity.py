@@ -30,6 +30,8 @@ def group_hash(data: dict[str, Any]) -> str:
     for group, option in UNHASHED_OPTIONS:
         if isinstance(kept.get(group), dict):
             kept[group].pop(option, None)
+    if kept.get("memory") == {"name": "none"}:
+        kept.pop("memory")  # as runs had it before there were memories
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):
@@ -66,7 +68,7 @@ def body_key(data: dict[str, Any]) -> str:
         name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")
     }
     if not body_stays(data):
-        kept |= {key: _hashed(data[key], key) for key in ("method", "protocol", "trainer", "loss")} | {"seeds": seeds}
+        kept |= {key: _hashed(data[key], key) for key in ("method", "memory", "protocol", "trainer", "loss")} | {"seeds": seeds}
         for group in ("protocol", "dataset"):
             for option in SCORING.get((group, data[group]["name"]), ()):
                 kept[group].pop(option, None)

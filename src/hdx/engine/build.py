@@ -110,4 +110,5 @@ def assemble(config: dict[str, Any]) -> Assembly:
         registry.build("loss", config["loss"]),
         registry.build("trainer", config["trainer"]),
     )
+    method.memory = registry.build("memory", config["memory"])
     return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, train_seed)

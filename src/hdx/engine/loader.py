@@ -14,11 +14,11 @@ from hdx.engine import ranks
 from hdx.methods._base import Sampler
 from hdx.seeds import derive, stream
 
-Batch = tuple[Tensor, Tensor, float]
+Batch = tuple[Tensor, Tensor, float, Tensor]
 
 
 class PhaseLoader:
-    """Yields (inputs, labels, weight) of this rank for every step of a phase, all epochs in one pass.
+    """Yields (inputs, labels, weight, positions in `indices`) of this rank for every step of a phase, all epochs in one pass.
 
     An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size, unless a sampler makes them. `weight`
     makes the sum over samples, once averaged over ranks, the mean over the whole batch, whatever each rank's share.
@@ -66,7 +66,8 @@ class PhaseLoader:
     def __iter__(self) -> Iterator[Batch]:
         for step, (share, n_all, inputs) in enumerate(self._drawn(), start=self.start):
             labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
-            yield self._prepared(inputs, step), labels, ranks.world() / n_all
+            positions = torch.from_numpy(share).to(self.device, non_blocking=True)
+            yield self._prepared(inputs, step), labels, ranks.world() / n_all, positions
 
     def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""

@@ -22,6 +22,7 @@ from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
+from hdx.memories._base import Samples
 from hdx.methods._base import Phase
 from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy, share
 from hdx.protocols._base import Session
@@ -86,6 +87,7 @@ class Loop:
     def _session(self, session: Session) -> dict[str, Any]:
         started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
         self.report.begin(session, self.sessions)
+        self.method.start_session(session)
         self._seed("session", session)  # new rows and temporary heads, after a resume as well
         self.head.expand(len(session.new_classes))
         self.head.to(self.device)
@@ -94,6 +96,7 @@ class Loop:
         for number, phase in enumerate(self.method.phases(session, self.sessions)):
             with self._timed("adapt"):
                 loss = self._fit(session, number, phase)
+        self._end(session)
         record = self._learn_and_score(session)
         counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
         record |= counts | {"loss": loss, "bodies_from": self.taken}
@@ -115,13 +118,37 @@ class Loop:
             predictions = predict(self.head, features, labels, self.device)
         return self._record(session, labels, predictions)
 
+    def _end(self, session: Session) -> None:
+        """What the method and the memory do between training and scoring."""
+        channels, height, width = self.dataset.train.image_shape
+        samples = Samples(
+            self.dataset.train.labels,
+            channels * height * width,
+            features=lambda rows: self._features("train", rows, session.index),
+            batches=lambda rows: self._batches(rows),
+        )
+        with self._timed("memory"):
+            self.method.end_session(session, samples)
+            self.digest = self.body.digest() if self.method.trains_body(session.index) else self.digest
+            if self.method.uses_memory:
+                self.method.memory.keep(session, samples, derive(self.seed, "memory", session.index))
+
+    def _batches(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
+        size = self.method.recipe.eval_batch_size
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        for images in self.dataset.train.batches(parts, self.device):
+            yield self.body.transform(images)
+
     def _learn(self, session: Session) -> None:
         if self.head.kind != "statistics":
             return
+        rows = self.method.head_rows(session)
         with self._timed("extract"):
-            features = self._features("train", session.train, session.index)
+            features = self._features("train", rows, session.index)
         with self._timed("solve"):
-            self._update(features, self.position[self.dataset.train.labels[session.train]])
+            if self.method.resets_head:
+                self.head.reset()  # type: ignore[operator]
+            self._update(features, self.position[self.dataset.train.labels[rows]])
 
     def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
         recipe = self.method.recipe
@@ -237,6 +264,7 @@ class Loop:
             "classes_seen": len(session.seen_classes),
             "n_train": len(session.train),
             "n_test": len(session.test),
+            "memory_images": len(self.method.memory.rows),
             "acc": accuracy(found, labels),
             "acc_by_session": [share((found == labels)[came == i]) for i in range(session.index + 1)],
             "acc_per_class": {names[label]: float(per_class[i]) for i, label in enumerate(session.seen_classes)},

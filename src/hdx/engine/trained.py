@@ -56,7 +56,7 @@ class TrainedBodies:
             body: the body's digest; images: the split of `phase.indices`; labels: [N] positions of the logits.
             parts: session and number of the phase, of the seeds' streams; the run's seeds are in `config`.
         """
-        if phase.inputs != "images" or phase.classifier is method.head or method.extra_state():
+        if phase.inputs != "images" or phase.classifier is method.head or method.extra_state() or method.previous is not None:
             return None
         protocol, seed = config["protocol"], config["seed"]
         about = {

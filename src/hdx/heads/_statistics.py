@@ -45,6 +45,13 @@ class StatisticsHead(Head):
         """Take in samples: features [N, D], labels [N] int64 in [0, n_classes)."""
         self.moments.update(self.prepare(features), labels)
 
+    def reset(self) -> None:
+        """Forget all samples; the classes stay."""
+        n_classes = self.n_classes
+        fresh = self.fresh()
+        fresh.expand(n_classes)
+        self.moments = fresh.moments
+
     def merge_ranks(self) -> None:
         """Sum what each rank took in since the last merge."""
         self.moments.merge_ranks()

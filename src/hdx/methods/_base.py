@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from hdx.heads._base import Head
 from hdx.heads.lda import LDA
 from hdx.losses._base import Loss
+from hdx.memories._base import Memory, Samples
+from hdx.memories.none import NoMemory
 from hdx.methods._body import Body
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -27,6 +30,10 @@ class Sampler(Protocol):
 
     def epoch(self, labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
+
+
+#: (inputs of this rank, labels as positions of logits [B], weight of a sample, positions in the phase's indices [B])
+Batch = tuple[Tensor, Tensor, float, Tensor]
 
 
 @dataclass
@@ -55,18 +62,53 @@ class Phase:
     finish: Callable[[], None] | None = None
 
 
+class Previous:
+    """A frozen copy of body and head.
+
+    Attributes:
+        body: images [B, 3, S, S], transformed, to features; head: features to logits [B, n_classes].
+        n_classes: of the head.
+    """
+
+    def __init__(self, body: Body, head: Head) -> None:
+        self.body, self.head, self.n_classes = body, head, head.n_classes
+
+    @classmethod
+    def of(cls, body: Body, head: Head) -> Previous:
+        """Copies in eval mode that no optimiser sees."""
+        copies = [copy.deepcopy(part).eval().requires_grad_(False) for part in (body, head)]
+        return cls(*copies)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """[B, n_classes] float32 of transformed images."""
+        return self.head(self.body(inputs)).float()
+
+
 class Method(pl.LightningModule):
     """When the body trains, and on what. Subclasses define `phases` and `trains_body`; the engine does the rest.
 
     Args:
         body, head, loss, recipe: see their contracts.
+
+    Attributes:
+        memory: set by the engine before the first session.
+        uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
+        keeps_previous: whether `previous` is kept.
+        resets_head: whether a statistics head forgets everything before it learns `head_rows`.
     """
+
+    uses_memory: ClassVar[bool] = False
+    keeps_previous: ClassVar[bool] = False
+    resets_head: ClassVar[bool] = False
 
     def __init__(self, body: Body, head: Head, loss: Loss, recipe: Recipe) -> None:
         super().__init__()
         self.body, self.head, self.loss, self.recipe = body, head, loss, recipe
         self.current: Phase | None = None
         self.classifier: nn.Module | None = None
+        self.memory: Memory = NoMemory()
+        self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
     def trains_body(self, session: int) -> bool:
         """Whether the body changes in this session; where it does not, features of earlier sessions stay valid."""
@@ -89,12 +131,39 @@ class Method(pl.LightningModule):
         """A phase that trains the adapter's parameters and `classifier` on images."""
         return Phase("images", indices, classes, classifier, [*self.body.trainable, *classifier.parameters()])
 
+    # --- between sessions -----------------------------------------------------------------------------------------
+
+    @property
+    def previous(self) -> Previous | None:
+        """The model as it was before this session; None in the first session, or where the method does not keep it."""
+        return self._previous[0] if self._previous else None
+
+    def start_session(self, session: Session) -> None:
+        """Called first in a session, with body and head in the state after the last one, before the head grows.
+
+        The previous model needs no place in checkpoints: after a resume it is what `start_session` finds.
+        """
+        self._previous = [Previous.of(self.body, self.head)] if self.keeps_previous and session.index else []
+
+    def session_rows(self, session: Session) -> np.ndarray:
+        """Rows of the train split that this session may train on: its own, and what the memory holds."""
+        return np.concatenate([session.train, self.memory.rows]) if self.uses_memory else session.train
+
+    def end_session(self, session: Session, samples: Samples) -> None:  # noqa: B027
+        """Called when the session's phases are over, before the memory chooses and the head learns (aligning, importances)."""
+
+    def head_rows(self, session: Session) -> np.ndarray:
+        """Rows that a statistics head learns from in this session, after the memory has chosen."""
+        return session.train
+
     def extra_state(self) -> dict[str, Tensor]:
-        """What a method keeps between sessions beyond body and head (buffers, a previous model); saved in checkpoints."""
-        return {}
+        """What a method keeps between sessions beyond body and head; saved in checkpoints. Subclasses add to it."""
+        return self.memory.state() if len(self.memory.rows) else {}
 
     def load_extra(self, state: dict[str, Tensor]) -> None:
         """Take over what `extra_state` gave."""
+        if "memory.rows" in state:
+            self.memory.load(state)
 
     # --- the gradient phase, as Lightning calls it ---------------------------------------------------------------
 
@@ -112,12 +181,27 @@ class Method(pl.LightningModule):
         self.zero_grad(set_to_none=True)
         self.eval()
 
-    def training_step(self, batch: tuple[Tensor, Tensor, float], _: int) -> Tensor:
-        """Loss of one batch: (images or features of this rank, positions of the labels, weight of a sample)."""
-        inputs, labels, weight = batch
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch of this rank."""
+        inputs, labels, weight, positions = batch
         assert self.current is not None and self.classifier is not None
         features = self.body(inputs) if self.current.inputs == "images" else inputs
-        return self.loss(self.classifier(features), labels).sum() * weight
+        losses = self.sample_losses(inputs, features, self.classifier(features), labels, positions)
+        return losses.sum() * weight + self.penalty()
+
+    def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
+        """[B] losses, of which the mean over the whole batch is minimised.
+
+        Args:
+            inputs: [B, 3, S, S] transformed images (or [B, D] features); features: [B, D]; logits: [B, C].
+            labels: [B] positions of the logits.
+            positions: [B] in `self.current.indices`: which samples these are.
+        """
+        return self.loss(logits, labels)
+
+    def penalty(self) -> Tensor | float:
+        """Added once to the loss of a batch (a regulariser of the weights)."""
+        return 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's optimiser over the phase's parameters; the engine sets the rate before each step."""

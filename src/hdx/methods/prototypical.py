@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
-from hdx.methods._base import Method, Phase
+from hdx.methods._base import Batch, Method, Phase
 from hdx.methods._body import Body
 from hdx.methods._gather import gather
 from hdx.methods._samplers import EpisodeSampler
@@ -77,7 +77,7 @@ class Prototypical(Method):
         trains = list(self.body.trainable)
         return Phase("images", session.train, session.new_classes, nn.Identity(), trains, sampler=self.sampler)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, float], step: int) -> Tensor:
+    def training_step(self, batch: Batch, step: int) -> Tensor:
         """Mean loss of one episode's queries: (images of this rank, labels, weight); which class is which is their order."""
         assert self.current is not None
         if self.current.sampler is not self.sampler:

@@ -30,6 +30,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "adapter": (TEXT, "chosen adapter"),
     "head": (TEXT, "chosen head"),
     "method": (TEXT, "chosen method"),
+    "memory": (TEXT, "chosen memory"),
     "protocol": (TEXT, "chosen protocol"),
     "loss": (TEXT, "chosen loss"),
     "trainer": (TEXT, "chosen trainer"),

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("dataset", "backbone", "pool", "adapter", "head", "method", "protocol", "loss", "trainer")
+GROUPS = ("dataset", "backbone", "pool", "adapter", "head", "method", "memory", "protocol", "loss", "trainer")
 COUNTS = ("trainable_parameters", "head_parameters", "images_forwarded", "images_trained", "classes", "image_size", "ranks")
 MAX_BYTES = 64 * 2**20  # a stranger's file must not fill the memory
 _NAME = re.compile(r"([0-9a-f]{8})-s(\d+)")
@@ -73,7 +73,7 @@ def _config(run_dir: Path) -> dict[str, Any]:
     options = dict(content["options"])
     if seed:
         options["seed"] = int(seed[1])
-    return {**content["choices"], "options": options}
+    return {**dict.fromkeys(GROUPS), **content["choices"], "options": options}
 
 
 @lru_cache(maxsize=256)

@@ -51,7 +51,7 @@ def test_it_is_a_plain_loop(tmp_path: Path) -> None:
     weight = method.head.weight.detach().clone().double()
     bias = method.head.bias.detach().clone().double()  # type: ignore[operator]
     last: list[float] = []
-    for step, (x, y, _) in enumerate(loader):
+    for step, (x, y, *_) in enumerate(loader):
         last = [] if step % loader.steps_per_epoch == 0 else last
         p = (x.double() @ weight.T + bias).softmax(1)
         last.append(float(-p[torch.arange(len(y)), y].log().mean()))

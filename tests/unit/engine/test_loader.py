@@ -33,7 +33,7 @@ FEATURES = torch.arange(50, dtype=torch.float32)[:, None]
 
 
 def test_each_epoch_sees_each_sample_once_in_a_new_order() -> None:
-    batches = [x[:, 0].long().tolist() for x, _, _ in loader(FEATURES)]
+    batches = [x[:, 0].long().tolist() for x, *_ in loader(FEATURES)]
     assert [len(b) for b in batches] == [13, 13, 12, 12] * 3
     epochs = [sum(batches[4 * e : 4 * e + 4], []) for e in range(3)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
@@ -41,7 +41,7 @@ def test_each_epoch_sees_each_sample_once_in_a_new_order() -> None:
 
 
 def test_labels_and_weights_belong_to_the_inputs() -> None:
-    for x, y, weight in loader(FEATURES):
+    for x, y, weight, _ in loader(FEATURES):
         assert y.tolist() == [int((100 + v) % 7) for v in x[:, 0]]
         assert weight == 1 / len(y)
 
@@ -55,7 +55,7 @@ def test_resuming_at_a_step_continues_the_same_stream(start: int, digits: Datase
     later.start = start
     rest = list(later)
     assert len(rest) == len(later) == 12 - start
-    for (x, y, _), (again, label, _) in zip(whole[start:], rest):
+    for (x, y, *_), (again, label, *_) in zip(whole[start:], rest):
         assert torch.equal(x, again) and torch.equal(y, label)
 
 
@@ -66,7 +66,7 @@ def test_ranks_share_a_batch_without_loss(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         monkeypatch.setattr(ranks, "world", lambda: 3)
         shares.append(list(loader(FEATURES)))
-    for step, (x, _, weight) in enumerate(alone):
+    for step, (x, _, weight, _) in enumerate(alone):
         together = torch.cat([shares[rank][step][0] for rank in range(3)])
         assert torch.equal(together, x)
         mean = sum((shares[rank][step][0] * shares[rank][step][2]).sum() for rank in range(3)) / 3

@@ -125,11 +125,11 @@ def test_the_loader_deals_out_what_the_sampler_drew(sampler: EpisodeSampler | Ba
     whole = loader(sampler)
     batches = list(whole)
     assert len(batches) == len(whole) == 8 and whole.steps_per_epoch == 4
-    for x, y, weight in batches:
+    for x, y, weight, _ in batches:
         assert y.tolist() == LABELS[x[:, 0].long()].tolist() and weight == 1 / len(y)
     later = loader(sampler)
     later.start = 3
-    for (x, _, _), (again, _, _) in zip(batches[3:], later, strict=True):
+    for (x, *_), (again, *_) in zip(batches[3:], later, strict=True):
         assert torch.equal(x, again)
     assert not torch.equal(batches[0][0], batches[4][0])
 
@@ -141,6 +141,6 @@ def test_ranks_take_their_part_of_an_episode_in_order(monkeypatch: pytest.Monkey
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         monkeypatch.setattr(ranks, "world", lambda: 2)
         shares.append(list(loader(sampler)))
-    for step, (x, _, _) in enumerate(alone):
+    for step, (x, *_) in enumerate(alone):
         assert [len(share[step][0]) for share in shares] == [5, 4]
         assert torch.equal(torch.cat([share[step][0] for share in shares]), x)
