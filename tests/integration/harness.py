@@ -26,9 +26,7 @@ SMALL = ("backbone.pretrained=false", "accelerator=cpu", "threads=1", "trainer.e
 
 def config_of(output_dir: Path, *overrides: str) -> Config:
     """The checked config of a small run."""
-    given = {override.partition("=")[0] for override in overrides}
-    small = [override for override in SMALL if override.partition("=")[0] not in given]
-    return absolute_in(load([*overrides, *small, f"output_dir={output_dir}"]))
+    return absolute_in(load(config_words(output_dir, *overrides)))
 
 
 def train(output_dir: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
@@ -84,6 +82,7 @@ def small_train(output_dir: Path, *overrides: str) -> list[str]:
 def config_words(output_dir: Path, *overrides: str) -> list[str]:
     """The overrides of a small run."""
     given = {override.partition("=")[0] for override in overrides}
+    given |= {"backbone.pretrained"} & {f"{word}.pretrained" for word in given}  # another body may not have the option
     small = [override for override in SMALL if override.partition("=")[0] not in given]
     return [*overrides, *small, f"output_dir={output_dir}"]
 

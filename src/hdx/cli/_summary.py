@@ -46,7 +46,8 @@ def _table(sessions: list[dict[str, Any]]) -> list[str]:
 
 
 def _matrix(sessions: list[dict[str, Any]]) -> list[str]:
-    lines = ["accuracy (%) on the classes of session …", "after    " + "".join(f"{s['index'] + 1:>7}" for s in sessions)]
+    what = "classes" if all(s.get("new_classes", True) for s in sessions) else "test images"
+    lines = [f"accuracy (%) on the {what} of session …", "after    " + "".join(f"{s['index'] + 1:>7}" for s in sessions)]
     for s in sessions:
         lines.append(f"{s['index'] + 1:>5}    " + "".join(f"{fixed(value, 1, 100):>7}" for value in s["acc_by_session"]))
     return [*lines, ""]
@@ -83,6 +84,20 @@ def _costs(record: dict[str, Any]) -> list[str]:
     return [
         f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
         f"images trained {record['images_trained']:,}{predictor}",
+        *_kept(record),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
         f"seconds {seconds['wall']:.1f}  ({spent})",
     ]
+
+
+def _kept(record: dict[str, Any]) -> list[str]:
+    """What a run keeps beside the body; nothing for records of runs that did not count it."""
+    if "head_state_bytes" not in record:
+        return []
+    memory = f"memory {record['memory_images']:,} images, {kilobytes(record['memory_bytes'])}; "
+    return [f"{memory if record['memory_images'] else ''}head state {kilobytes(record['head_state_bytes'])}"]
+
+
+def kilobytes(n: int) -> str:
+    """`12.8 kB`: thousands of bytes."""
+    return f"{n / 1000:,.1f} kB"

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hdx.registry import COMPONENTS
+
 Check = Callable[[dict[str, Any]], "str | None"]
 CHECKS: list[Check] = []
 
 WITHOUT_CLS = ("tiny", "conv4", "resnet_cifar")  # bodies that give maps
 GRADIENT_HEADS = ("linear", "cosine")
 EPISODE_HEADS = ("simpleshot", "bd_cspn", "laplacian_shot", "tim", "pt_map", "tuned_prototypes", "transductive_finetune", "slk")
-BODY_METHODS = ("first_session", "finetune", "joint", "prototypical", "normsoftmax")  # they train the body
+BODY_METHODS = (  # they train the body
+    *("first_session", "finetune", "joint", "prototypical", "normsoftmax", "cumulative", "replay"),
+    *("icarl", "der_pp", "lwf", "wa", "ewc"),
+)
+HEAD_METHODS = (  # of those, the ones that train a gradient head as well
+    *("finetune", "joint", "cumulative", "replay"),
+    *("icarl", "der_pp", "lwf", "wa", "ewc"),
+)
+MEMORY_METHODS = ("replay", "icarl", "der_pp", "wa")  # they see samples of earlier sessions again
+NEED_GRADIENT_HEAD = ("der_pp", "lwf", "wa", "ewc")  # they train the head and can do nothing with another one
+HEAD_ON_FEATURES = ("frozen", "first_session")  # they train a gradient head on cached features
+BOUNDS = ("joint", "cumulative")  # they see all data, as often as they like
 
 
 def check(function: Check) -> Check:
@@ -46,9 +59,81 @@ def _frozen_with_adapter(data: dict[str, Any]) -> str | None:
 @check
 def _nothing_to_train(data: dict[str, Any]) -> str | None:
     method = data["method"]["name"]
-    head_trains = method in ("finetune", "joint") and data["head"]["name"] in GRADIENT_HEADS
+    head_trains = method in HEAD_METHODS and data["head"]["name"] in GRADIENT_HEADS
     if data["adapter"]["name"] == "none" and method in BODY_METHODS and not head_trains:
         return f"method={method} has nothing to train with adapter=none: take adapter=film or adapter=full, or method=frozen"
+    return None
+
+
+@check
+def _training_of_a_closed_form(data: dict[str, Any]) -> str | None:
+    method, head = data["method"]["name"], data["head"]["name"]
+    if method in NEED_GRADIENT_HEAD and head not in GRADIENT_HEADS:
+        return f"method={method} trains the head by gradient descent, and head={head} is solved in closed form: take head=linear"
+    return None
+
+
+@check
+def _aligning_of_directions(data: dict[str, Any]) -> str | None:
+    if data["method"]["name"] == "wa" and data["head"]["name"] == "cosine":
+        return "method=wa aligns the norms of the head's rows, which head=cosine does not look at: take head=linear"
+    return None
+
+
+@check
+def _decay_of_separate_penalties(data: dict[str, Any]) -> str | None:
+    method = data["method"]
+    if method["name"] == "ewc" and not method["online"] and method["gamma"] != 1.0:
+        return f"method.gamma={method['gamma']} is the decay of method.online=true: leave it out, or take method.online=true"
+    return None
+
+
+@check
+def _smoothing_of_sigmoids(data: dict[str, Any]) -> str | None:
+    method, loss = data["method"], data["loss"]
+    if method["name"] == "icarl" and method["activation"] == "sigmoid" and loss.get("label_smoothing"):
+        return "loss.label_smoothing has no effect with method.activation=sigmoid: leave it out, or take activation=softmax"
+    return None
+
+
+@check
+def _mask_of_a_temporary_head(data: dict[str, Any]) -> str | None:
+    method, head = data["method"], data["head"]["name"]
+    if method["name"] == "finetune" and method["mask"] != "none" and head not in GRADIENT_HEADS:
+        return f"method.mask={method['mask']} masks the logits of a trained head, and head={head} is solved: take head=linear"
+    return None
+
+
+@check
+def _memory_that_nobody_uses(data: dict[str, Any]) -> str | None:
+    memory, method = data["memory"]["name"], data["method"]["name"]
+    if memory != "none" and method in COMPONENTS["method"] and method not in MEMORY_METHODS:
+        return f"memory={memory} has no effect with method={method}, which uses none: take memory=none, or method=replay"
+    return None
+
+
+@check
+def _one_bound_of_a_memory(data: dict[str, Any]) -> str | None:
+    memory = data["memory"]
+    if memory["name"] != "replay":
+        return None
+    given = [f"memory.{key}={memory[key]}" for key in ("size", "per_class", "bytes") if memory[key] is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        more = f", and make the others null, as in {given[0].partition('=')[0]}=null" if given else ""
+        return f"memory is bounded by one of size, per_class and bytes, got {found}: give one{more}"
+    return None
+
+
+@check
+def _one_reservoir(data: dict[str, Any]) -> str | None:
+    memory = data["memory"]
+    if memory["name"] != "replay" or memory["balanced"]:
+        return None
+    if memory["choice"] != "reservoir":
+        return f"memory.balanced=false is for memory.choice=reservoir, not {memory['choice']}: take one of the two"
+    if memory["per_class"] is not None:
+        return "memory.balanced=false leaves shares to chance, and memory.per_class sets them: take memory.size or memory.bytes"
     return None
 
 
@@ -76,6 +161,42 @@ def _lists_beside_sizes(data: dict[str, Any]) -> str | None:
     given = [f"protocol.{key}" for key, value in defaults.items() if protocol.get(key) != value]
     if lists is not None and given:
         return f"protocol.lists={lists} says which classes and images come when: leave out {', '.join(given)}, or lists"
+    return None
+
+
+@check
+def _sizes_beside_steps(data: dict[str, Any]) -> str | None:
+    protocol = data["protocol"]
+    given = [f"protocol.{key}={protocol[key]}" for key in ("first", "step") if protocol.get(key)]
+    if protocol.get("sizes") is not None and given:
+        return f"protocol.sizes says how many classes each session has: leave out {' and '.join(given)}, or sizes"
+    return None
+
+
+@check
+def _one_pass(data: dict[str, Any]) -> str | None:
+    method, trainer = data["method"]["name"], data["trainer"]
+    if data["protocol"]["name"] != "online" or method in BOUNDS:
+        return None
+    on_features = method in HEAD_ON_FEATURES and data["head"]["name"] in GRADIENT_HEADS
+    passes = (["epochs"] if method != "frozen" else []) + (["feature_epochs"] if on_features else [])
+    given = [f"trainer.{name}={trainer[name]}" for name in passes if trainer[name] != 1]
+    if given:
+        wanted = " ".join(f"{each.partition('=')[0]}=1" for each in given)
+        return f"protocol=online trains on a sample once, not {' and '.join(given)} times: take {wanted}, as +exp=cil_online has"
+    return None
+
+
+@check
+def _blur_of_no_blurry_stream(data: dict[str, Any]) -> str | None:
+    protocol = data["protocol"]
+    if protocol["name"] != "online" or protocol["order"] == "blurry":
+        return None
+    given = [f"protocol.{key}" for key, value in {"blur": 0.1, "disjoint": 0.0}.items() if protocol[key] != value]
+    if given:
+        return (
+            f"{' and '.join(given)}: no effect with protocol.order={protocol['order']}: take protocol.order=blurry, or leave out"
+        )
     return None
 
 

@@ -32,6 +32,8 @@ def group_hash(data: dict[str, Any]) -> str:
             kept[group].pop(option, None)
     if kept.get("memory") == {"name": "none"}:
         kept.pop("memory")  # as runs had it before there were memories
+    if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
+        protocol.pop("sizes")  # as runs had it before there were sizes
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):

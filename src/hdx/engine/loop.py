@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,18 +121,22 @@ class Loop:
 
     def _end(self, session: Session) -> None:
         """What the method and the memory do between training and scoring."""
-        channels, height, width = self.dataset.train.image_shape
         samples = Samples(
             self.dataset.train.labels,
-            channels * height * width,
+            self._image_bytes(),
             features=lambda rows: self._features("train", rows, session.index),
             batches=lambda rows: self._batches(rows),
         )
         with self._timed("memory"):
+            self._seed("end", session)
             self.method.end_session(session, samples)
             self.digest = self.body.digest() if self.method.trains_body(session.index) else self.digest
             if self.method.uses_memory:
                 self.method.memory.keep(session, samples, derive(self.seed, "memory", session.index))
+            self.method.memorised(session, samples)
+
+    def _image_bytes(self) -> int:
+        return math.prod(self.dataset.train.image_shape)
 
     def _batches(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
         size = self.method.recipe.eval_batch_size
@@ -252,8 +257,10 @@ class Loop:
 
     def _record(self, session: Session, labels: np.ndarray, predictions: dict[str, np.ndarray]) -> dict[str, Any]:
         names, found = self.dataset.classes, predictions["prediction"]
-        arrived = np.repeat(np.arange(session.index + 1), [len(s.new_classes) for s in self.sessions[: session.index + 1]])
-        came = arrived[labels]
+        came = session.test_group
+        if came is None:
+            arrived = np.repeat(np.arange(session.index + 1), [len(s.new_classes) for s in self.sessions[: session.index + 1]])
+            came = arrived[labels]
         if ranks.rank() == 0:
             arrays = {"index": session.test, "label": labels, "session_of_label": came, **predictions}
             self.run_dir.write_predictions(session.index, arrays)
@@ -265,6 +272,7 @@ class Loop:
             "n_train": len(session.train),
             "n_test": len(session.test),
             "memory_images": len(self.method.memory.rows),
+            "memory_bytes": len(self.method.memory.rows) * self._image_bytes(),
             "acc": accuracy(found, labels),
             "acc_by_session": [share((found == labels)[came == i]) for i in range(session.index + 1)],
             "acc_per_class": {names[label]: float(per_class[i]) for i, label in enumerate(session.seen_classes)},

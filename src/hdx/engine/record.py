@@ -85,5 +85,6 @@ def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, 
         "sessions": sessions,
         "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),
         "images_trained": sum(session["images_trained"] for session in sessions),
+        **{name: max(session.get(name, 0) for session in sessions) for name in ("memory_images", "memory_bytes")},
         "seconds": seconds,
     }

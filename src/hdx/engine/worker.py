@@ -120,6 +120,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     sessions = loop(config, assembly, run_dir, bank, trained, tracked).run()
     about["trainable_parameters"] = sum(p.numel() for p in body.trainable)
     about["head_parameters"] = sum(p.numel() for p in assembly.method.head.parameters())
+    about["head_state_bytes"] = _bytes(assembly.method.head)
     if ranks.rank() != 0:
         return {}
     record = run_record(run_dir, about, sessions)
@@ -161,6 +162,10 @@ def _trackers(config: Config, run_dir: RunDir) -> list[Any]:
     if chosen[0]["name"] != "csv":
         chosen.insert(0, {"name": "csv"})
     return [registry.build("tracker", options, run_dir.path, config.data, config.run_id) for options in chosen]
+
+
+def _bytes(module: torch.nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
 
 def _peak_memory_mb(device: torch.device) -> float:

@@ -51,6 +51,7 @@ class StatisticsHead(Head):
         fresh = self.fresh()
         fresh.expand(n_classes)
         self.moments = fresh.moments
+        self._solution, self._solved_for = None, None  # fresh moments count their versions anew
 
     def merge_ranks(self) -> None:
         """Sum what each rank took in since the last merge."""

@@ -95,12 +95,12 @@ class Method(pl.LightningModule):
         memory: set by the engine before the first session.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
-        resets_head: whether a statistics head forgets everything before it learns `head_rows`.
+        resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
     """
 
     uses_memory: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
-    resets_head: ClassVar[bool] = False
+    resets_head: bool = False
 
     def __init__(self, body: Body, head: Head, loss: Loss, recipe: Recipe) -> None:
         super().__init__()
@@ -134,6 +134,11 @@ class Method(pl.LightningModule):
     # --- between sessions -----------------------------------------------------------------------------------------
 
     @property
+    def trained_head(self) -> Head:
+        """The head that trains with the body and gives `previous` its logits: the run's own unless a method has another."""
+        return self.head
+
+    @property
     def previous(self) -> Previous | None:
         """The model as it was before this session; None in the first session, or where the method does not keep it."""
         return self._previous[0] if self._previous else None
@@ -143,14 +148,20 @@ class Method(pl.LightningModule):
 
         The previous model needs no place in checkpoints: after a resume it is what `start_session` finds.
         """
-        self._previous = [Previous.of(self.body, self.head)] if self.keeps_previous and session.index else []
+        self._previous = [Previous.of(self.body, self.trained_head)] if self.keeps_previous and session.index else []
 
     def session_rows(self, session: Session) -> np.ndarray:
         """Rows of the train split that this session may train on: its own, and what the memory holds."""
         return np.concatenate([session.train, self.memory.rows]) if self.uses_memory else session.train
 
     def end_session(self, session: Session, samples: Samples) -> None:  # noqa: B027
-        """Called when the session's phases are over, before the memory chooses and the head learns (aligning, importances)."""
+        """Called when the session's phases are over, before the memory chooses and the head learns (aligning, importances).
+
+        Torch's global generator is seeded before, the same on every rank and after a resume.
+        """
+
+    def memorised(self, session: Session, samples: Samples) -> None:  # noqa: B027
+        """Called when the memory has chosen, before the head learns (what is kept beside the rows)."""
 
     def head_rows(self, session: Session) -> np.ndarray:
         """Rows that a statistics head learns from in this session, after the memory has chosen."""

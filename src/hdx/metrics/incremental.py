@@ -54,8 +54,8 @@ def performance_drop(session_accuracies: np.ndarray) -> float:
 
 
 def harmonic_mean(a: float, b: float) -> float:
-    """2ab / (a + b), 0 where both are 0."""
-    return 2 * a * b / (a + b) if a + b > 0 else 0.0
+    """2ab / (a + b), 0 where both are 0, nan where one is nan (there are no novel test images)."""
+    return 2 * a * b / (a + b) if a + b != 0 else 0.0
 
 
 def _mean_defined(values: np.ndarray) -> float:

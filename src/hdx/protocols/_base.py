@@ -19,8 +19,12 @@ class Session:
         index: 0-based.
         new_classes: dataset labels that arrive in this session, in order of arrival.
         seen_classes: dataset labels seen so far, in order of arrival; position = index of the logit.
-        train: indices into the train split (int64, the order in which they are stored).
+        train: indices into the train split (int64, the order in which they are stored), at least one.
         test: indices into the test split of all seen classes.
+        train_classes: dataset labels of `train`, in order of arrival; None: `new_classes`. Where classes come again it has old
+            ones too, and `new_classes` may be empty.
+        test_group: [len(test)] the session, at most this one, that each test sample counts for in the accuracy matrix; None: the
+            one in which its class arrived.
     """
 
     index: int
@@ -28,6 +32,13 @@ class Session:
     seen_classes: tuple[int, ...]
     train: np.ndarray
     test: np.ndarray
+    train_classes: tuple[int, ...] | None = None
+    test_group: np.ndarray | None = None
+
+    @property
+    def present_classes(self) -> tuple[int, ...]:
+        """The classes that this session trains on, in order of arrival: never empty, whatever `new_classes` is."""
+        return self.new_classes if self.train_classes is None else self.train_classes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from hdx.datasets._base import Dataset
@@ -19,6 +21,7 @@ class ClassIncremental(Protocol):
     Args:
         first: classes of the first session; 0 takes as many as `step`.
         step: new classes in each later session; None takes a tenth of the classes, at least 2. The last session may be smaller.
+        sizes: new classes of every session in turn, all classes together, in place of `first` and `step`.
         shots: training images a class; None takes all.
         order_seed: seed of the class order, shared with the field's toolboxes (1993 by convention); None follows the run's seed.
         shot_seed: seed of the draw of shots; None follows the run's seed.
@@ -30,23 +33,35 @@ class ClassIncremental(Protocol):
         *,
         first: NonNegativeInt = 0,
         step: PositiveInt | None = None,
+        sizes: Annotated[list[int], ">= 1"] | None = None,
         shots: PositiveInt | None = None,
         order_seed: NonNegativeInt | None = None,
         shot_seed: NonNegativeInt | None = None,
         train_seed: NonNegativeInt | None = None,
     ) -> None:
-        self.first, self.step, self.shots = first, step, shots
+        self.first, self.step, self.sizes, self.shots = first, step, sizes, shots
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed
 
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
-        """`first` classes, then `step` at a time, in the order of `order_seed`."""
+        """`first` classes, then `step` at a time, or `sizes` in turn, in the order of `order_seed`."""
         n_classes = len(dataset.classes)
+        starts = self._starts(n_classes)
+        check_shots(dataset.train, dataset.classes, self.shots)
+        order = class_order(n_classes, seed if self.order_seed is None else self.order_seed)
+        groups = np.split(order, starts)
+        shot_seed = seed if self.shot_seed is None else self.shot_seed
+        return make_sessions(dataset, groups, [self.shots] * len(groups), shot_seed)
+
+    def _starts(self, n_classes: int) -> list[int]:
+        """Where in the order each session but the first begins. Raises: ConfigError when the dataset has other classes."""
+        if self.sizes is not None:
+            if sum(self.sizes) != n_classes:
+                raise ConfigError(
+                    f"protocol.sizes: the dataset has {n_classes} classes, got {sum(self.sizes)} in {len(self.sizes)} sessions"
+                )
+            return np.cumsum(self.sizes)[:-1].tolist()
         step = self.step or max(2, n_classes // 10)
         first = self.first or step
         if first > n_classes:
             raise ConfigError(f"protocol.{'first' if self.first else 'step'}: the dataset has {n_classes} classes, got {first}")
-        check_shots(dataset.train, dataset.classes, self.shots)
-        order = class_order(n_classes, seed if self.order_seed is None else self.order_seed)
-        groups = np.split(order, range(first, n_classes, step))
-        shot_seed = seed if self.shot_seed is None else self.shot_seed
-        return make_sessions(dataset, groups, [self.shots] * len(groups), shot_seed)
+        return list(range(first, n_classes, step))

@@ -14,7 +14,7 @@ class Metric:
     """How one number of the run record is shown.
 
     Attributes:
-        unit: `%` for a share (kept in [0, 1] in records, shown and published times 100), `s`, `nats`, `MB` or nothing.
+        unit: `%` for a share (kept in [0, 1] in records, shown and published times 100), `s`, `nats`, `MB`, `B` or nothing.
         place: keys that lead to it in the run record.
         decimals: digits after the point where it is printed.
         meaning: one line.
@@ -75,6 +75,9 @@ METRICS: dict[str, Metric] = {
         Metric("gain_predictor", "", ("metrics", "gain_predictor"), 3, "mean cosine distance of the first session's images"),
         Metric("trainable_parameters", "", ("trainable_parameters",), 0, "parameters of the body that the method trains"),
         Metric("head_parameters", "", ("head_parameters",), 0, "trained parameters of the head"),
+        Metric("head_state_bytes", "B", ("head_state_bytes",), 0, "all that the head keeps after the last session"),
+        Metric("memory_images", "", ("memory_images",), 0, "training images that the memory keeps, at most over sessions"),
+        Metric("memory_bytes", "B", ("memory_bytes",), 0, "those images as stored (uint8)"),
         Metric("images_forwarded", "", ("images_forwarded",), 0, "images put through the body for features"),
         Metric("images_trained", "", ("images_trained",), 0, "images seen by the gradient phase, epochs included"),
         Metric("seconds", "s", ("seconds", "wall"), 1, "seconds of work, interruptions left out"),

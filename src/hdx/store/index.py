@@ -71,7 +71,8 @@ class Index:
           a running run whose process is gone is interrupted;
         - `created`, `started`, `finished`, `updated`: seconds since 1970; `started` is of the last attempt; `age`: seconds since
           the end or the last sign of life;
-        - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `memory`, `protocol`, `loss`, `trainer`: names of the chosen configs;
+        - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `memory`, `protocol`, `loss`, `trainer`: names of the chosen
+          configs;
         - `options`: dotted config option -> value, e.g. `options["head.ridge"]`; `head.name` is the component behind the choice;
         - `metrics`: name -> value or None; `session_accuracies`: one a session; `n_sessions`, `sessions_done`;
         - `trainable_parameters`, `head_parameters`, `images_forwarded`, `images_trained`, `classes`, `image_size`;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.methods.digit_runs import QUICK, run
 from tests.unit.methods.few_shot import characters
 
 from hdx.datasets._base import Dataset
@@ -13,3 +14,9 @@ from hdx.datasets._base import Dataset
 @pytest.fixture(scope="session")
 def omniglot(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return characters(data_dir, tmp_path_factory.mktemp("omniglot"))
+
+
+@pytest.fixture(scope="session")
+def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Metrics of naive fine-tuning on `QUICK` digits."""
+    return run(tmp_path_factory.mktemp("fine_tuned"), "+exp=finetune", *QUICK)["metrics"]

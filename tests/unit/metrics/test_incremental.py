@@ -42,3 +42,4 @@ def test_session_means() -> None:
     assert m.performance_drop(accuracies) == pytest.approx(0.4)
     assert m.harmonic_mean(0.5, 1.0) == pytest.approx(2 / 3)
     assert m.harmonic_mean(0.0, 0.0) == 0.0
+    assert np.isnan(m.harmonic_mean(0.5, float("nan")))

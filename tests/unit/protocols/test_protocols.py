@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdx.config.identity import group_hash
+from hdx.config.validate import load
 from hdx.datasets._base import Dataset, ImageSet
 from hdx.errors import ConfigError
 from hdx.protocols.class_incremental import ClassIncremental
@@ -79,9 +82,13 @@ def test_fewer_shots_are_a_subset_of_more() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"first": 13}, "protocol.first: the dataset has 12 classes, got 13"), ({"shots": 7}, "protocol.shots: expected at most 6")],
+    [
+        ({"first": 13}, "protocol.first: the dataset has 12 classes, got 13"),
+        ({"shots": 7}, "protocol.shots: expected at most 6"),
+        ({"sizes": [1, 4, 6]}, "protocol.sizes: the dataset has 12 classes, got 11 in 3 sessions"),
+    ],
 )
-def test_what_does_not_fit_is_refused_with_the_numbers(options: dict[str, int], words: str) -> None:
+def test_what_does_not_fit_is_refused_with_the_numbers(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ClassIncremental(**options).sessions(Twelve(), 0)
 
@@ -89,3 +96,23 @@ def test_what_does_not_fit_is_refused_with_the_numbers(options: dict[str, int], 
 def test_default_step_is_a_tenth_of_the_classes_but_at_least_two() -> None:
     assert len(ClassIncremental().sessions(Twelve(10), 0)) == 5
     assert len(ClassIncremental().sessions(Twelve(100, 1), 0)) == 10
+
+
+def test_sessions_of_unequal_size_in_the_order_of_equal_ones() -> None:
+    dataset = Twelve()
+    sessions = ClassIncremental(sizes=[1, 5, 1, 2, 3]).sessions(dataset, 4)
+    assert [len(session.new_classes) for session in sessions] == [1, 5, 1, 2, 3]
+    assert sessions[-1].seen_classes == ClassIncremental(step=3).sessions(dataset, 4)[-1].seen_classes
+    assert all(session.present_classes == session.new_classes for session in sessions)
+
+
+def test_sizes_and_steps_do_not_go_together() -> None:
+    assert load(["protocol.sizes=[1,4,5]"])["protocol.sizes"] == [1, 4, 5]
+    with pytest.raises(ConfigError, match="leave out protocol.first=2 and protocol.step=3, or sizes"):
+        load(["protocol.sizes=[1,4,5]", "protocol.first=2", "protocol.step=3"])
+
+
+def test_runs_without_sizes_keep_the_identity_they_had_before_there_were_any() -> None:
+    data = load().data
+    older = {**data, "protocol": {key: value for key, value in data["protocol"].items() if key != "sizes"}}
+    assert group_hash(data) == group_hash(older) != load(["protocol.sizes=[5,5]"]).group_hash

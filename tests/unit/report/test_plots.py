@@ -151,3 +151,15 @@ def test_without_matplotlib_a_line_says_what_to_install(tmp_path: Path) -> None:
         "RunError hdx plot needs matplotlib, which is not installed: pip install 'hdx[plot]'",
         "[]",
     ]
+
+
+def test_sessions_without_new_classes_stand_at_their_numbers(tmp_path: Path) -> None:
+    stream = group("stream")
+    for each in stream.records.values():
+        each["sessions"][2]["classes_seen"] = each["sessions"][1]["classes_seen"]
+    for groups, label in ((GROUPS, "classes seen"), ([*GROUPS, stream], "session")):
+        sessions.sessions(groups, tmp_path / "plot.svg")
+        svg = ElementTree.parse(tmp_path / "plot.svg").getroot()
+        text = ["".join(node.itertext()) for node in svg.iter() if node.tag.endswith("text")]
+        assert label in text
+        assert text[:4] == (["5", "10", "15", "20"] if label == "classes seen" else ["1", "2", "3", "4"])

@@ -16,10 +16,11 @@ from hdx.report.table import MIN_FOR_INTERVAL
 
 MOST_TICKS = 11
 Curve = Callable[[dict[str, Any]], list[float]]
+Places = Callable[[dict[str, Any]], list[int]]
 
 
 def sessions(groups: list[Group], out: Path) -> str:
-    """Accuracy after each session against the number of classes seen. Returns: a caption."""
+    """Accuracy after each session against the number of classes seen, or of sessions (`_places`). Returns: a caption."""
     caption = _curves(groups, out, accuracies, "accuracy over seen classes (%)", 0)
     return f"Accuracy over the classes seen so far after each session; {caption}"
 
@@ -50,11 +51,12 @@ def _curves(groups: list[Group], out: Path, curve: Curve, label: str, first: int
     n_points = max(len(curve(record)) for group in groups for record in group.records.values())
     if n_points == 0:
         raise RunError("nothing to plot: forgetting needs runs of at least two sessions  (protocol=class_incremental)")
+    xlabel, places = _places(groups)
     with style.figure() as (drawing, axes):
         for i, group in enumerate(groups):
-            _band(axes[0, 0], group, curve, first, style.look(i), 0.18 if len(groups) <= 3 else 0.10)
-        axes[0, 0].set(xlabel="classes seen", ylabel=label)
-        _axes(axes[0, 0], groups, first)
+            _band(axes[0, 0], group, curve, places, first, style.look(i), 0.18 if len(groups) <= 3 else 0.10)
+        axes[0, 0].set(xlabel=xlabel, ylabel=label)
+        _axes(axes[0, 0], {x for group in groups for each in group.records.values() for x in places(each)[first:]}, first)
         if first:
             axes[0, 0].axhline(0, color="#888888", linewidth=0.6)
         style.legend(drawing, axes[0, 0])
@@ -62,27 +64,36 @@ def _curves(groups: list[Group], out: Path, curve: Curve, label: str, first: int
     return over(groups, "band")
 
 
-def _axes(axes: Any, groups: list[Group], first: int) -> None:
+def classes_seen(record: dict[str, Any]) -> list[int]:
+    """After each session."""
+    return [session["classes_seen"] for session in record["sessions"]]
+
+
+def _places(groups: list[Group]) -> tuple[str, Places]:
+    """Where sessions stand: at the classes seen, or, where some bring no new class (domains, streams), at their numbers."""
+    if all(np.all(np.diff(classes_seen(record)) > 0) for group in groups for record in group.records.values()):
+        return "classes seen", classes_seen
+    return "session", lambda record: list(range(1, len(record["sessions"]) + 1))
+
+
+def _axes(axes: Any, ticks: set[int], first: int) -> None:
     """Ticks at the sessions where they are few; intervals may go beyond what is possible, the axes do not."""
-    seen = {
-        session["classes_seen"] for group in groups for each in group.records.values() for session in each["sessions"][first:]
-    }
-    if len(seen) <= MOST_TICKS:
-        axes.set_xticks(sorted(seen))
+    if len(ticks) <= MOST_TICKS:
+        axes.set_xticks(sorted(ticks))
     else:
         axes.xaxis.get_major_locator().set_params(integer=True)
     low, high = axes.get_ylim()
     axes.set_ylim(low if first else max(-1.5, low), min(101.5, high))
 
 
-def _band(axes: Any, group: Group, curve: Curve, first: int, look: style.Look, alpha: float) -> None:
+def _band(axes: Any, group: Group, curve: Curve, places: Places, first: int, look: style.Look, alpha: float) -> None:
     """Mean over seeds as a line, its confidence interval as a band; runs shorter than the longest are left out."""
     records = list(group.records.values())
     length = max(len(curve(record)) for record in records)
     complete = [record for record in records if len(curve(record)) == length]
     if length == 0:
         return
-    x = [session["classes_seen"] for session in complete[0]["sessions"][first:]]
+    x = places(complete[0])[first:]
     means = [mean_ci(values) for values in zip(*map(curve, complete))]
     y = np.array([mean.mean for mean in means])
     axes.plot(x, y, color=look.colour, marker=look.marker, linestyle=look.dash, label=group.label, markeredgewidth=0)
