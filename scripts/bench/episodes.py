@@ -55,7 +55,7 @@ HEADS: dict[str, tuple[dict[str, Any], tuple[type, dict[str, Any]] | None]] = {
     "k_means": ({"centre": "none"}, None),
     "k_modes": ({"centre": "none"}, None),
     "slk_means": ({"centre": "none"}, None),
-    "slk_ms": ({"centre": "none"}, None),
+    "slk": ({"centre": "none"}, None),
 }
 
 

@@ -81,3 +81,12 @@ def test_the_trained_body_serves_other_episodes_and_can_be_exported(tmp_path: Pa
         Model(file, torch.device("cpu"))
     again = train(tmp_path, *EPISODES, f"backbone.checkpoint={file}")
     assert again["metrics"]["acc"] == pytest.approx(first["metrics"]["acc"], abs=0.02)  # merging FiLM rounds
+
+
+def test_a_classifier_for_each_episode_trains_on_cached_features(tmp_path: Path) -> None:
+    tuned = (*EPISODES[:-1], "head=cosine", "method=per_episode", "method.steps=5")
+    first = train(tmp_path, *tuned)
+    again = train(tmp_path, *tuned, "method.steps=6")
+    assert first["images_forwarded"] > 0 and again["images_forwarded"] == 0
+    adapted = train(tmp_path, *tuned, "adapter=film", "protocol.episodes=4")
+    assert adapted["images_trained"] == 4 * 3 * 5  # support images of 4 episodes, five steps

@@ -18,7 +18,7 @@ from hdx.metrics.intervals import mean_ci
 from hdx.protocols._base import Episodes, Session
 from hdx.seeds import derive
 
-CACHED = 16 * 2**20  # bytes: on a CPU a batch of episodes that stays in its caches is faster than a larger one
+CACHED = 24 * 2**20  # bytes: on a CPU a batch of episodes that stays in its caches is faster than a larger one
 
 Judge = Callable[[Episodes], Tensor]
 
@@ -38,12 +38,15 @@ class EpisodeLoop(Loop):
         """Base classes into the head where it wants them, then the episodes. Returns: the session's record so far."""
         self._learn_base(session)
         buckets = self.assembly.protocol.episodes(self.dataset, self.config.data["seed"])
-        if self.adapts:
+        if self.adapts and self.body.trainable:
             found = self._judged(buckets, self._adapted, self._adapted_at_once)
         else:
             with self._timed("extract"):
                 self._gather(buckets, session)
-            found = self._judged(buckets, self._classified, self._classified_at_once)
+            if self.adapts:  # the classifier alone trains, on features that stay as they are
+                found = self._judged(buckets, self._tuned, self._adapted_at_once)
+            else:
+                found = self._judged(buckets, self._classified, self._classified_at_once)
         if ranks.rank() == 0:
             self.run_dir.write_predictions(session.index, found)
         accuracies = episode_accuracy(found["prediction"], found["label"])
@@ -61,7 +64,7 @@ class EpisodeLoop(Loop):
 
     @property
     def adapts(self) -> bool:
-        """Whether the body adapts to every episode, so that no feature can be kept."""
+        """Whether something trains on every episode's support: the body too, where it has parameters that may."""
         return bool(getattr(self.method, "adapts_episodes", False))
 
     @property
@@ -120,6 +123,11 @@ class EpisodeLoop(Loop):
         limit = self.memory if self.device.type == "cuda" else min(self.memory, CACHED)
         return max(1, limit // (4 * floats))
 
+    def _tuned(self, part: Episodes) -> Tensor:
+        labels, numbers = torch.from_numpy(part.support_labels).to(self.device), torch.from_numpy(part.number)
+        support, query, seed = self._picked(part.support), self._picked(part.query), derive(self.seed, "episode")
+        return self.method.classify_features(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+
     def _adapted(self, part: Episodes) -> Tensor:
         support, query = (
             torch.stack([self.dataset.test.fetch(rows) for rows in each]).to(self.device) for each in (part.support, part.query)
@@ -127,7 +135,7 @@ class EpisodeLoop(Loop):
         labels = torch.from_numpy(part.support_labels).to(self.device)
         seed = derive(self.seed, "episode")
         numbers = torch.from_numpy(part.number)
-        self.trained += support.shape[0] * support.shape[1]
+        self.trained += support.shape[0] * support.shape[1] * int(self.method.steps)  # type: ignore[arg-type]
         return self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
 
     def _adapted_at_once(self, part: Episodes) -> int:

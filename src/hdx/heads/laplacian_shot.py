@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hdx.heads._episode import EpisodeHead, transformed
-from hdx.heads._laplacian import laplacian_bound, nearest_graph
+from hdx.heads._episode import EpisodeHead
+from hdx.heads._laplacian import laplacian_bound, nearest_others
 from hdx.options import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
@@ -54,9 +54,8 @@ class LaplacianShot(EpisodeHead):
     @torch.no_grad()
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
         """Logits [E, Q, ways], logarithms of the assignments; see `Head.classify`."""
-        samples = torch.cat([self.prepared(support), self.prepared(query)], 1)  # [E, N, D]
         # distances to prototypes, which are weighted sums of samples, follow from the inner products that the graph needs anyhow
-        gram = samples @ samples.transpose(1, 2)
+        gram = self.products(torch.cat([support, query], 1))
         n_support = labels.shape[1]
         mixture = rectifying_mixture(gram, labels, ways)  # [E, W, N]
         products = mixture @ gram
@@ -64,18 +63,24 @@ class LaplacianShot(EpisodeHead):
         lengths = gram.diagonal(dim1=1, dim2=2)[:, None, n_support:]  # [E, 1, Q]
         unary = (lengths + own - 2 * products[:, :, n_support:]).clamp_(min=0)  # [E, W, Q]
         between = lengths - 2 * gram[:, n_support:, n_support:]  # but for the row's own length, which changes no order
-        graph = nearest_graph(between, self.knn - 1)
-        assignments = laplacian_bound(unary.transpose(1, 2), graph, self.lam, self.steps, tol=1e-6)
+        neighbours = nearest_others(between, self.knn - 1)
+        assignments = laplacian_bound(unary.transpose(1, 2), neighbours, self.lam, self.steps, tol=1e-6)
         return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log().contiguous()
 
-    def prepared(self, features: Tensor) -> Tensor:
-        """Features [E, N, D], centred and normalised as the options say."""
-        return transformed(features, self.base_mean if self.centres_on_base else None, self.normalise)
+    def products(self, samples: Tensor) -> Tensor:
+        """Inner products [E, N, N] of samples [E, N, D], written over, once centred and normalised as the options say."""
+        if self.centres_on_base:
+            samples -= self.base_mean
+        gram = samples @ samples.transpose(1, 2)  # one product; its three blocks one by one take longer
+        if self.normalise:
+            scale = gram.diagonal(dim1=1, dim2=2).clamp(min=1e-24).rsqrt()  # [E, N]
+            gram *= scale[:, :, None] * scale[:, None, :]
+        return gram
 
     def episode_floats(self, n_support: int, n_query: int, ways: int) -> int:
-        """See `Head.episode_floats`: samples thrice, products of all pairs, the graph in both precisions, the assignments."""
+        """See `Head.episode_floats`: samples twice, products of all pairs, the graph in both precisions, the assignments."""
         n_samples = n_support + n_query
-        return 3 * n_samples * self.n_features + n_samples**2 + 7 * n_query**2 + 20 * n_samples * ways
+        return 2 * n_samples * self.n_features + 4 * n_samples**2 + 3 * n_query**2 + 24 * n_samples * ways
 
 
 def rectifying_mixture(gram: Tensor, labels: Tensor, ways: int) -> Tensor:

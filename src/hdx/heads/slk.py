@@ -24,7 +24,7 @@ class SLK(EpisodeHead):
     K-means). `modes`: d = -exp(-||x - c_k||^2 / (2 sigma^2)), c_k moved by mean shift over the class's samples,
     sigma^2 = sum_ij G_ij ||x_i - x_j||^2 / (5 N). Z comes from the bound of `laplacian_bound`, or from the nearest centre
     with lam 0. Centres start at the class means of the support; features are CL2N and the queries' mean is moved onto the
-    support's. Presets: k_means, k_modes, slk_means, slk_ms (the default's equal).
+    support's. Presets: k_means, k_modes, slk_means; the default is SLK-MS.
 
     Logits are log Z (with lam 0, -d), so `acc` is plain accuracy. Published accuracies of SLK are taken after Hungarian matching
     of clusters to classes in each episode, with the truth in view: that is `acc_matched`.

@@ -88,7 +88,7 @@ class PerEpisode(Method):
             5 * n_support * n_features
         )  # a classifier of no more ways than samples: its gradient, adam's moments, a temporary
         if self.body.trainable:
-            floats += n_support * (2 * pixels + self._activations_of_an_image())
+            floats += 2 * n_support * (pixels + self._activations_of_an_image())  # and the gradients on the way back
         return max(1, int(memory_bytes / (4 * floats)))
 
     def classify_episodes(self, support: Tensor, labels: Tensor, query: Tensor, ways: int, seed: int, numbers: Tensor) -> Tensor:

@@ -48,11 +48,12 @@ def test_values(word: str, expected: list[int]) -> None:
 def test_groups_globs_and_presets() -> None:
     heads = files.names("head", [paths.packaged()])
     assert values(expand(["head=lda,ncm"]), "head.name") == ["lda", "ncm"]
-    assert [run.config.choices["head"] for run in expand(["head=glob(*)"]).runs] == heads
+    episodes = [run.config.choices["head"] for run in expand(["protocol=episodic", "head=glob(*,exclude=[linear,cosine])"]).runs]
+    assert episodes == [name for name in heads if name not in ("linear", "cosine")]
     ncm = [name for name in heads if name.startswith("ncm")]
     assert [run.config.choices["head"] for run in expand(["head=glob(ncm*)"]).runs] == ncm
-    without = [run.config.choices["head"] for run in expand(["head=glob(*,exclude=ncm*)"]).runs]
-    assert without == [name for name in heads if name not in ncm]
+    without = [run.config.choices["head"] for run in expand(["head=glob([l*,n*],exclude=[ncm_*,la*])"]).runs]
+    assert without == ["lda", "linear", "ncm"]
     assert [run.config.exp for run in expand(["+exp=fsa_na,ncm_frozen"]).runs] == ["fsa_na", "ncm_frozen"]
     assert [run.config.exp for run in expand(["exp=fsa_na,fsa_film"]).runs] == ["fsa_na", "fsa_film"]
     assert expand(["+exp=[fsa_na,setting_cifar100]"]).runs[0].config.exp == "fsa_na+setting_cifar100"
@@ -117,13 +118,18 @@ def test_added_and_deleted_keys(user_conf: UserConf) -> None:
 
 
 def test_a_thousand_runs_are_planned_in_seconds_without_torch(tmp_path: Path) -> None:
-    words = ["+exp=fsa_na", "head=glob(*)", "dataset=digits,caltech101", "protocol.shots=1,2,5,10", "seed=range(25)"]
+    words = [
+        "+exp=fsa_na",
+        "head=lda,ncm,ncm_cosine,linear,cosine",
+        "dataset=digits,caltech101",
+        "protocol.shots=1,2,5,10",
+        "seed=range(25)",
+    ]
     code = "import sys; from hdx.config.grid import expand; from hdx.launchers.plan import plan\n"
     code += "print(len(plan(expand(sys.argv[1:])).tasks), 'torch' in sys.modules)"
     began = time.monotonic()
     found = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=True)
-    count = len(files.names("head", [paths.packaged()])) * 200
-    assert found.stdout.split() == [str(count), "False"] and count >= 1000
+    assert found.stdout.split() == ["1000", "False"]
     assert time.monotonic() - began < 60  # ten times what a busy laptop needs; composing each alone would take minutes
 
 
