@@ -48,6 +48,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "ncm": "hdx.heads.ncm:NCM",
         "lda": "hdx.heads.lda:LDA",
         "ridge": "hdx.heads.ridge:Ridge",
+        "ranpac": "hdx.heads.ranpac:RanPAC",
+        "fecam": "hdx.heads.fecam:FeCAM",
         "linear": "hdx.heads.linear:Linear",
         "cosine": "hdx.heads.cosine:Cosine",
         "imprinted": "hdx.heads.imprinted:Imprinted",

@@ -1,8 +1,9 @@
-"""Exact sufficient statistics of labelled features: counts, class sums and the Gram matrix about a pivot.
+"""Exact sufficient statistics of labelled features: counts, class sums and Gram matrices about a pivot.
 
 The pivot is the mean of the first samples taken in, so that a common offset of the features costs no digits. Sums about
 different pivots are moved to a common one exactly (`Shard.rebase`), which makes the statistics of any split of the data
-into sessions, orders and ranks add up to those of one pass.
+into sessions, orders and ranks add up to those of one pass: to float64 rounding, and where a large block's Gram matrix was
+taken in float32 (`hdx.heads._gram`) to 1e-5 of the covariance in every direction, and as much of the logits.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hdx.errors import RunError
+from hdx.heads import _gram
 
-CHUNK = 4096  # rows converted to float64 at a time: bounds the copy at 25 MB for D = 768
+CHUNK = 1024  # rows converted to float64 at a time: a copy of 6 MB for D = 768, which caches hold
+BLOCK = 16 * CHUNK  # rows whose rounding is measured together
 
 
 @dataclass
@@ -26,7 +29,7 @@ class Shard:
         pivot: [D] float64; meaningless while the shard is empty.
         counts: [C] int64.
         sums: [C, D] float64, sum of z per class.
-        gram: [D, D] float64, sum of z z^T over all samples, or None where it is not needed.
+        gram: float64 sum of z z^T, [D, D] over all samples or [C, D, D] per class, or None where it is not needed.
     """
 
     pivot: Tensor
@@ -35,40 +38,82 @@ class Shard:
     gram: Tensor | None
 
     @classmethod
-    def empty(cls, n_features: int, n_classes: int, gram: bool, device: torch.device | None = None) -> Shard:
+    def empty(cls, n_features: int, n_classes: int, gram: bool, per_class: bool = False) -> Shard:
         """A shard of no samples."""
-        pivot = torch.zeros(n_features, dtype=torch.float64, device=device)
+        pivot = torch.zeros(n_features, dtype=torch.float64)
+        classes = [n_classes] if per_class else []
         return cls(
             pivot=pivot,
-            counts=torch.zeros(n_classes, dtype=torch.int64, device=device),
+            counts=torch.zeros(n_classes, dtype=torch.int64),
             sums=pivot.new_zeros(n_classes, n_features),
-            gram=pivot.new_zeros(n_features, n_features) if gram else None,
+            gram=pivot.new_zeros(*classes, n_features, n_features) if gram else None,
         )
+
+    def like(self) -> Shard:
+        """A shard of no samples with the same shapes, on the same device."""
+        gram = None if self.gram is None else torch.zeros_like(self.gram)
+        return Shard(torch.zeros_like(self.pivot), torch.zeros_like(self.counts), torch.zeros_like(self.sums), gram)
 
     @property
     def n(self) -> int:
         """Number of samples."""
         return int(self.counts.sum())
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """Take in features [N, D] with labels [N] in [0, C)."""
+    def add(self, features: Tensor, labels: Tensor, floor: float = 0.0, centred: bool = True) -> None:
+        """Take in features [N, D] with labels [N] in [0, C); `floor` and `centred` as those of `Moments`."""
         if not len(features):
             return
-        if self.n == 0:
-            self.pivot.copy_(features.mean(0, dtype=torch.float64))
+        if self.n == 0 and centred:
+            self.pivot.copy_(features[:CHUNK].mean(0, dtype=torch.float64))
+        for x, y in zip(features.split(BLOCK), labels.split(BLOCK)):
+            block = self._in_float32(x, y, floor)
+            if block is None:
+                self._in_float64(x, y)
+            else:
+                self.merge(block)
+
+    def _in_float64(self, features: Tensor, labels: Tensor) -> None:
         self.counts += torch.bincount(labels, minlength=len(self.counts))
         for x, y in zip(features.split(CHUNK), labels.split(CHUNK)):
-            z = x.double() - self.pivot  # [n, D]
+            z = x.to(torch.float64, copy=True).sub_(self.pivot)  # [n, D]
             self.sums.index_add_(0, y, z)
-            if self.gram is not None:
-                self.gram.addmm_(z.T, z)
+            if self.gram is None:
+                continue
+            if self.gram.ndim == 2:
+                self.gram += _gram.product(z)
+                continue
+            classes, sizes = y.unique(return_counts=True)
+            for c, rows in zip(classes.tolist(), z[y.argsort()].split(sizes.tolist())):
+                self.gram[c] += _gram.product(rows)
+
+    def _in_float32(self, features: Tensor, labels: Tensor, floor: float) -> Shard | None:
+        """A shard of its own of a large block of float32 features on a CPU, with float32 products where they do no harm.
+
+        None for any other block. A GPU is left out, since a user's setting may cut its float32 products to ten bits and since
+        it has no need of this.
+        """
+        exact = features.dtype == torch.float64 or features.device.type != "cpu"
+        if exact or len(features) < _gram.CHUNK or self.gram is None or self.gram.ndim != 2:
+            return None
+        block, pivot = self.like(), self.pivot.float()  # of float32, so that one subtraction rounds once
+        assert block.gram is not None
+        block.pivot.copy_(pivot)
+        block.counts += torch.bincount(labels, minlength=len(self.counts))
+        for x, y in zip(features.split(_gram.CHUNK), labels.split(_gram.CHUNK)):
+            z = x.float() - pivot
+            block.sums.index_add_(0, y, z.double())
+            block.gram += _gram.product(z)
+        rounding = _gram.rounding(block.gram, block.sums, block.counts, floor, features, pivot)
+        return block if rounding < _gram.TOLERANCE else None
 
     def rebase(self, pivot: Tensor) -> None:
         """Move the sums to another pivot [D]."""
         d = self.pivot - pivot  # z' = z + d
         if self.gram is not None:
-            cross = torch.outer(self.sums.sum(0), d)
-            self.gram += cross + cross.T + self.n * torch.outer(d, d)
+            per_class = self.gram.ndim == 3
+            sums, n = (self.sums, self.counts) if per_class else (self.sums.sum(0), self.counts.sum())
+            cross = sums[..., None] * d
+            self.gram += cross + cross.transpose(-1, -2) + n[..., None, None] * torch.outer(d, d)
         self.sums += self.counts[:, None] * d
         self.pivot.copy_(pivot)
 
@@ -97,7 +142,10 @@ class Moments(nn.Module):
 
     Args:
         n_features: D.
-        gram: keep the [D, D] Gram matrix, which class means do not need.
+        gram: keep the Gram matrix [D, D], which class means do not need.
+        per_class: keep one for each class, [C, D, D].
+        floor: what the head adds to the diagonal of the covariance that it makes of them, at least.
+        centred: sums about a pivot; else about 0, so that a sum of zeros is 0 to the bit.
 
     Attributes:
         version: grows with every change; keys what is solved from the statistics.
@@ -108,12 +156,20 @@ class Moments(nn.Module):
     sums: Tensor
     gram: Tensor | None
 
-    def __init__(self, n_features: int, *, gram: bool) -> None:
+    def __init__(self, n_features: int, *, gram: bool, per_class: bool = False, floor: float = 0.0, centred: bool = True) -> None:
         super().__init__()
+        self.floor, self.centred = floor, centred
         self.version = 0
         self.pending: Shard | None = None
-        for name, value in vars(Shard.empty(n_features, 0, gram)).items():
+        for name, value in vars(Shard.empty(n_features, 0, gram, per_class)).items():
             self.register_buffer(name, value)
+
+    def fresh(self) -> Moments:
+        """The same without samples or classes."""
+        per_class = self.gram is not None and self.gram.ndim == 3
+        options = {"per_class": per_class, "floor": self.floor, "centred": self.centred}
+        fresh = Moments(len(self.pivot), gram=self.gram is not None, **options)  # type: ignore[arg-type]
+        return fresh.to(self.pivot.device)
 
     def _buffers_as_shard(self) -> Shard:
         return Shard(self.pivot, self.counts, self.sums, self.gram)
@@ -130,11 +186,12 @@ class Moments(nn.Module):
     @torch.no_grad()
     def expand(self, n_new: int) -> None:
         """Make room for `n_new` further classes."""
-        self.counts = torch.cat([self.counts, self.counts.new_zeros(n_new)])
-        self.sums = torch.cat([self.sums, self.sums.new_zeros(n_new, self.sums.shape[1])])
-        if self.pending is not None:
-            self.pending.counts = torch.cat([self.pending.counts, self.pending.counts.new_zeros(n_new)])
-            self.pending.sums = torch.cat([self.pending.sums, self.pending.sums.new_zeros(n_new, self.sums.shape[1])])
+        for shard in (self, self.pending):
+            if shard is None:
+                continue
+            shard.counts, shard.sums = _padded(shard.counts, n_new), _padded(shard.sums, n_new)
+            if shard.gram is not None and shard.gram.ndim == 3:
+                shard.gram = _padded(shard.gram, n_new)
         self.version += 1
 
     @torch.inference_mode(False)
@@ -144,30 +201,15 @@ class Moments(nn.Module):
 
         Raises: ValueError for shapes or labels out of range; RunError when a feature is not finite.
         """
-        self._check(features, labels)
+        check_samples(features, labels, len(self.pivot), len(self.counts))
         features, labels = features.to(self.pivot.device), labels.to(self.pivot.device)
-        if _world_size() == 1:
-            self._buffers_as_shard().add(features, labels)
+        if world_size() == 1:
+            self._buffers_as_shard().add(features, labels, self.floor, self.centred)
         else:
             if self.pending is None:
-                self.pending = Shard.empty(len(self.pivot), len(self.counts), self.gram is not None, self.pivot.device)
-            self.pending.add(features, labels)
+                self.pending = self._buffers_as_shard().like()
+            self.pending.add(features, labels, self.floor, self.centred)
         self.version += 1
-
-    def _check(self, features: Tensor, labels: Tensor) -> None:
-        if features.ndim != 2 or features.shape[1] != len(self.pivot) or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"Expected features [N, {len(self.pivot)}] and labels [N], got {list(features.shape)} and {list(labels.shape)}"
-            )
-        wrong = labels[(labels < 0) | (labels >= len(self.counts))]
-        if len(wrong):
-            raise ValueError(f"Expected labels in [0, {len(self.counts)}), got {int(wrong[0])}: expand() comes before update()")
-        bad = int((~torch.isfinite(features)).any(1).sum())
-        if bad:
-            raise RunError(
-                f"{bad} of {len(features)} feature vectors hold NaN or infinity: the body diverged or its precision "
-                "overflowed.  (try a smaller trainer.lr, or precision=32)"
-            )
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -180,15 +222,15 @@ class Moments(nn.Module):
     @torch.no_grad()
     def merge_ranks(self) -> None:
         """Sum what every rank took in since the last merge; a collective call where several ranks run, else nothing."""
-        if _world_size() == 1:
+        if world_size() == 1:
             return
         local = self.pending
         if local is None:
-            local = Shard.empty(len(self.pivot), len(self.counts), self.gram is not None, self.pivot.device)
+            local = self._buffers_as_shard().like()
         if _agree_on_pivot(local):
             for value in (local.counts, local.sums, local.gram):
                 if value is not None:
-                    _all_reduce(value)
+                    all_reduce(value)
             self._buffers_as_shard().merge(local)
         self.pending = None
         self.version += 1
@@ -203,7 +245,31 @@ class Moments(nn.Module):
         self.version += 1
 
 
-def _world_size() -> int:
+def check_samples(features: Tensor, labels: Tensor, n_features: int, n_classes: int) -> None:
+    """Raises: ValueError for shapes or labels out of range; RunError when a feature is not finite."""
+    if features.ndim != 2 or features.shape[1] != n_features or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"Expected features [N, {n_features}] and labels [N], got {list(features.shape)} and {list(labels.shape)}"
+        )
+    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    if len(wrong):
+        raise ValueError(f"Expected labels in [0, {n_classes}), got {int(wrong[0])}: expand() comes before update()")
+    if torch.isfinite(features.sum()):  # a sum is finite only where all its terms are, and costs a thirtieth
+        return
+    bad = int((~torch.isfinite(features)).any(1).sum())
+    if bad:
+        raise RunError(
+            f"{bad} of {len(features)} feature vectors hold NaN or infinity: the body diverged or its precision "
+            "overflowed.  (try a smaller trainer.lr, or precision=32)"
+        )
+
+
+def _padded(value: Tensor, n_new: int) -> Tensor:
+    return torch.cat([value, value.new_zeros(n_new, *value.shape[1:])])
+
+
+def world_size() -> int:
+    """Number of ranks, 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -211,7 +277,7 @@ def _agree_on_pivot(local: Shard) -> bool:
     """Rebase to the mean of the ranks' pivots weighted by their samples; False where no rank has any."""
     n = local.n
     packed = torch.cat([local.pivot * n, local.pivot.new_tensor([n])])  # [D + 1]
-    _all_reduce(packed)
+    all_reduce(packed)
     if packed[-1] == 0:
         return False
     pivot = packed[:-1] / packed[-1]
@@ -222,7 +288,7 @@ def _agree_on_pivot(local: Shard) -> bool:
     return True
 
 
-def _all_reduce(value: Tensor) -> None:
+def all_reduce(value: Tensor) -> None:
     """Sum over ranks in place; NCCL takes no CPU tensors, so one of those goes over the GPU."""
     if dist.get_backend() == "nccl" and not value.is_cuda:
         on_device = value.cuda()

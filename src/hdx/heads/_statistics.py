@@ -22,13 +22,15 @@ class StatisticsHead(Head):
     Args:
         n_features: D.
         gram: whether `solve` needs the Gram matrix.
+        per_class: whether it needs one for each class.
+        floor: what it adds to the covariance's diagonal, at least (see `Moments`).
     """
 
     kind: ClassVar[Literal["statistics", "gradient", "episode"]] = "statistics"
 
-    def __init__(self, n_features: int, gram: bool) -> None:
+    def __init__(self, n_features: int, gram: bool, per_class: bool = False, floor: float = 0.0) -> None:
         super().__init__(n_features)
-        self.moments = Moments(n_features, gram=gram)
+        self.moments = Moments(n_features, gram=gram, per_class=per_class, floor=floor)
         self._solution: Any = None
         self._solved_for: tuple[int, torch.device] | None = None
 
@@ -66,7 +68,7 @@ class StatisticsHead(Head):
         fresh = copy.copy(self)
         fresh._modules, fresh._buffers = dict(self._modules), dict(self._buffers)
         fresh.n_classes, fresh._solution, fresh._solved_for = 0, None, None
-        fresh.moments = Moments(self.n_features, gram=self.moments.gram is not None).to(self.moments.pivot.device)
+        fresh.moments = self.moments.fresh()
         return fresh
 
     @torch.no_grad()

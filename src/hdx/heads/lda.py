@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hdx.errors import ConfigError
 from hdx.heads._episode import class_means
 from hdx.heads._solve import solve_few, solve_symmetric
 from hdx.heads._statistics import StatisticsHead
@@ -19,7 +20,7 @@ class LDA(StatisticsHead):
 
     logit_c(x) = x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c (+ log prior_c), with x and mu_c taken about the mean of all
     samples. That changes every logit of a sample by the same amount, so neither softmax nor ranking, and keeps all digits
-    of features with a common offset. S = covariance + ridge * I:
+    of features with a common offset. S = covariance + ridge * I, or (1 - shrinkage) * covariance + shrinkage * I:
 
     - `total`: scatter about the mean of all samples / (n - 1), as First Session Adaptation does (with ridge 1).
     - `within`: scatter about the class means / n, as streaming LDA and scikit-learn do.
@@ -33,6 +34,7 @@ class LDA(StatisticsHead):
         n_features: D.
         covariance: scatter about the overall mean (total) or about the class means (within).
         ridge: multiple of the identity added to the covariance; in squared feature units, so do not normalise features.
+        shrinkage: share of the identity in place of the covariance, as streaming LDA has it; where it is given, ridge is 0.
         prior: uniform over the seen classes, or empirical (log of the class's share of the samples is added).
     """
 
@@ -42,15 +44,21 @@ class LDA(StatisticsHead):
         *,
         covariance: Literal["total", "within"] = "total",
         ridge: NonNegativeFloat = 1.0,
+        shrinkage: Annotated[float, "[0, 1)"] = 0.0,
         prior: Literal["uniform", "empirical"] = "uniform",
     ) -> None:
-        super().__init__(n_features, gram=True)
+        if shrinkage and ridge:
+            raise ConfigError(
+                f"head.shrinkage={shrinkage:g} and head.ridge={ridge:g} both regularise the covariance: set one of them to 0"
+            )
+        super().__init__(n_features, gram=True, floor=ridge + shrinkage / (1 - shrinkage))
         self.covariance = covariance
         self.ridge = ridge
+        self.shrinkage = shrinkage
         self.prior = prior
 
     def regularised_covariance(self) -> Tensor:
-        """S [D, D] float64 of the samples so far; only the ridge while there are none."""
+        """S [D, D] float64 of the samples so far; only the multiple of the identity while there are none."""
         total = self.moments.total()
         assert total.gram is not None
         n, counts = max(total.n, 1), total.counts.clamp(min=1).double()
@@ -59,7 +67,9 @@ class LDA(StatisticsHead):
             scatter, dof = total.gram - torch.outer(s, s) / n, max(n - 1, 1)
         else:
             scatter, dof = total.gram - (total.sums / counts[:, None]).T @ total.sums, n
-        return scatter / dof + self.ridge * torch.eye(self.n_features, dtype=scatter.dtype, device=scatter.device)
+        scatter *= (1 - self.shrinkage) / dof
+        scatter.diagonal().add_(self.ridge + self.shrinkage)
+        return scatter
 
     def solve(self) -> tuple[Tensor, Tensor, Tensor]:
         """Centre [D], weight [C, D], bias [C]; the bias of a class without samples is -inf."""
