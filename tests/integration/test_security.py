@@ -69,9 +69,9 @@ def test_a_target_on_the_command_line(key: str, hdx: Hdx, marker: Path, tmp_path
     assert not marker.exists() and not (tmp_path / "out").exists()
 
 
-YAML_TAG = "name: lda\ncovariance: total\nprior: uniform\nridge: !!python/object/apply:os.mkdir ['{marker}']\n"
-TARGET = "name: lda\ncovariance: total\nprior: uniform\nridge: {{_target_: os.mkdir, path: '{marker}'}}\n"
-RESOLVER = "name: lda\ncovariance: total\nprior: uniform\nridge: ${{oc.env:HOME}}\n"
+YAML_TAG = "name: lda\ncovariance: total\nprior: uniform\nshrinkage: 0.0\nridge: !!python/object/apply:os.mkdir ['{marker}']\n"
+TARGET = "name: lda\ncovariance: total\nprior: uniform\nshrinkage: 0.0\nridge: {{_target_: os.mkdir, path: '{marker}'}}\n"
+RESOLVER = "name: lda\ncovariance: total\nprior: uniform\nshrinkage: 0.0\nridge: ${{oc.env:HOME}}\n"
 
 
 @pytest.mark.parametrize("content", [YAML_TAG, TARGET, RESOLVER], ids=["tag", "target", "resolver"])

@@ -49,6 +49,8 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     check_identity(str(exp), str(group), path)
     if "launcher" not in data:  # saved before runs knew who started them
         data["launcher"] = defaults("launcher", "local")
+    if "memory" not in data:  # saved before there were memories
+        data["memory"] = defaults("memory", "none")
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])

@@ -37,7 +37,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[Group]:
     """Groups of the finished runs among rows of the index, in the order of their labels."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["state"] == "finished":
+        if row["state"] == "finished" and row["protocol"] != "episodic":  # plots are of sessions, and episodes have none
             found.setdefault((row["exp"], row["group"]), []).append(row)
     options = [_options(runs[0]) for runs in found.values()]
     labels = distinguish(options, [f"{exp}/{group}" for exp, group in found])
@@ -69,7 +69,8 @@ def require(groups: list[Group]) -> list[Group]:
     """The groups. Raises: RunError when there is none."""
     if not groups:
         raise RunError(
-            "nothing to plot: no finished run fits  (hdx runs shows what there is; hdx table NAME --run fills a table)"
+            "nothing to plot: no finished run fits  (hdx runs shows what there is; hdx table NAME --run fills a table; runs on "
+            "episodes have no sessions to plot)"
         )
     return groups
 

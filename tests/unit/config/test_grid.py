@@ -108,7 +108,7 @@ def test_interpolations_presets_and_nested_defaults_are_composed_in_full(user_co
 
 
 def test_added_and_deleted_keys(user_conf: UserConf) -> None:
-    user_conf("head/odd.yaml", "name: lda\ncovariance: within\nridge: 1.0\nprior: uniform\nextra: 1\n")
+    user_conf("head/odd.yaml", "name: lda\ncovariance: within\nridge: 1.0\nshrinkage: 0.0\nprior: uniform\nextra: 1\n")
     grid = expand(["head=odd", "~head.extra", "seed=0,1"])
     assert [run.config for run in grid.runs] == [load(run.overrides) for run in grid.runs]
     assert problems("head=lda", "+head.ridge=1,2", "seed=0,1") == [

@@ -62,7 +62,7 @@ def test_options_of_a_misspelt_choice_are_judged_by_the_nearest() -> None:
 
 
 def test_a_required_option(user_conf: Write) -> None:
-    user_conf("head/open.yaml", "name: lda\ncovariance: total\nridge: ???\nprior: uniform\n")
+    user_conf("head/open.yaml", "name: lda\ncovariance: total\nridge: ???\nshrinkage: 0.0\nprior: uniform\n")
     (line,) = problems("head=open")
     assert line.startswith("head.ridge must be given: head.ridge=…  (float >= 0: ")
     assert load(["head=open", "head.ridge=1"])["head.ridge"] == 1.0
