@@ -1,4 +1,4 @@
-"""The README's catalogue of parts, made from the headers of the config files.
+"""The README's catalogue of parts and its list of class-incremental methods, made from config headers and docstrings.
 
 python scripts/catalogue.py            # rewrite it between the markers
 python scripts/catalogue.py --check    # exit 1 when it is stale
@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from hdx.cli.list import GROUPS
-from hdx.config import files, paths
+from hdx.config import files, paths, schema
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN, END = "<!-- catalogue:begin -->", "<!-- catalogue:end -->"
+CLOSED_FORM = "nothing; the head is solved in closed form"
 
 
 def catalogue(conf: Path) -> str:
@@ -32,16 +32,55 @@ def table(group: str, conf: Path) -> str:
     return "\n".join(rows)
 
 
+def incremental(conf: Path) -> str:
+    """One row for each preset `cil_*` that is a method: what trains and what is kept, on the default data and body."""
+    rows = [
+        "| preset | trains | trained parameters of the body | kept of earlier sessions | formula | paper |",
+        "|---|---|---:|---|---|---|",
+    ]
+    for name in files.names("exp", [conf]):
+        head = files.header(conf / "exp" / f"{name}.yaml")
+        if not name.startswith("cil_") or f"+exp={name}" not in head.command.split():
+            continue  # one to lay over a method
+        trains, trained, keeps, certainty = _facts(name)
+        rows.append(f"| `{name}` | {trains} | {trained:,} | {keeps} | {certainty} | {_cell(head.source)} |")
+    return "\n".join(rows)
+
+
+def _facts(preset: str) -> tuple[str, int, str, str]:
+    """What trains, how many parameters of the body, what is kept, and where the formula was read."""
+    from hdx.config.validate import load
+    from hdx.engine.build import assemble
+
+    config = load([f"+exp={preset}"])
+    method, head = (schema.describe(group, config[group]["name"]) for group in ("method", "head"))
+    assembly = assemble(config.data)
+    assembly.attach(config["adapter"])
+    trained = sum(parameter.numel() for parameter in assembly.method.body.trainable)
+    trains = CLOSED_FORM if method.name == "frozen" and head.keeps else method.trains
+    keeps = [part.keeps for part in (method, head) if part.keeps not in ("", "nothing")] or ["nothing"]
+    certainty = method.certainty if not head.keeps else head.certainty
+    if method.name != "frozen" and head.certainty not in ("", method.certainty):
+        certainty = f"{method.certainty}; head {head.certainty}"
+    return trains, trained, "; ".join(keeps), certainty
+
+
 def _cell(text: str) -> str:
     return text.strip().removesuffix(".").replace("|", "\\|").replace("<", "&lt;")
 
 
+BLOCKS = {"incremental": incremental, "catalogue": catalogue}
+
+
 def renewed(text: str, conf: Path) -> str:
-    """The README with a fresh catalogue between its markers. Raises: SystemExit where a marker is missing or stands twice."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SystemExit(f"README.md: expected {BEGIN} and after it {END}, each once; add them where the catalogue should stand")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n\n{catalogue(conf)}\n\n{END}{after}"
+    """The README with fresh text between its markers. Raises: SystemExit where a marker is missing or stands twice."""
+    for name, block in BLOCKS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise SystemExit(f"README.md: expected {begin} and after it {end}, each once; add them where the text should stand")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n\n{block(conf)}\n\n{end}{after}"
+    return text
 
 
 def main(argv: list[str]) -> int:

@@ -42,7 +42,7 @@ def test_check_notices_a_changed_summary_and_writing_mends_it(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{script.BEGIN}\n{script.END}\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{markers(*script.BLOCKS)}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(script, "README", readme)
     assert script.main(["--check"]) == 1
     assert "python scripts/catalogue.py" in capsys.readouterr().err
@@ -55,5 +55,19 @@ def test_check_notices_a_changed_summary_and_writing_mends_it(
 
 @pytest.mark.parametrize("text", ["", "{begin}", "{end} {begin}", "{begin} {end} {begin}"])
 def test_missing_markers_are_named(script: ModuleType, text: str) -> None:
-    with pytest.raises(SystemExit, match="catalogue:begin"):
-        script.renewed(text.format(begin=script.BEGIN, end=script.END), paths.packaged())
+    with pytest.raises(SystemExit, match="incremental:begin"):
+        wrong = text.format(begin="<!-- incremental:begin -->", end="<!-- incremental:end -->")
+        script.renewed(f"{wrong} {markers('catalogue')}", paths.packaged())
+
+
+def test_incremental_methods_have_their_facts(script: ModuleType) -> None:
+    rows = {line.split("`")[1]: line.split(" | ") for line in script.incremental(paths.packaged()).splitlines()[2:]}
+    overlays = {"cil_online", "cil_domain"}
+    assert set(rows) == {name for name in files.names("exp", [paths.packaged()]) if name.startswith("cil_")} - overlays
+    assert all(cell.strip("| ") for row in rows.values() for cell in row)
+    assert rows["cil_lwf"][3].startswith("no sample") and rows["cil_replay"][3].startswith("rows of the train split")
+    assert rows["cil_slda"][1] == script.CLOSED_FORM and rows["cil_slda"][2] == "0" and rows["cil_wa"][2] == "886,048"
+
+
+def markers(*names: str) -> str:
+    return "\n".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->" for name in names)

@@ -91,6 +91,9 @@ def _component(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
         "source": head.source or info.source,
         "command": head.command or f"hdx train {group}={name}",
         "licence": info.licence,
+        "trains": info.trains,
+        "keeps": info.keeps,
+        "certainty": info.certainty,
         "file": paths.label(file),
         "options": [_option(option, defaults.get(option.name, option.default)) for option in info.options],
     }
@@ -134,8 +137,9 @@ def _print(shown: dict[str, Any]) -> None:
     title = shown["name"] if shown["name"] == shown["group"] else f"{shown['group']}={shown['name']}"
     print(f"{title}: {shown['summary']}")
     print(f"source   {shown['source']}\ncommand  {shown['command']}\nfile     {shown['file']}")
-    if shown.get("licence"):
-        print(f"licence  {shown['licence']}")
+    for title, fact in (("licence", "licence"), ("trains", "trains"), ("keeps", "keeps"), ("formula", "certainty")):
+        if shown.get(fact):
+            print(f"{title:<9}{shown[fact]}")
     if "sets" in shown:
         print("\nsets")
         for key, value in shown["sets"].items():

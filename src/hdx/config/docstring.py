@@ -6,6 +6,7 @@ import inspect
 import re
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Note|Notes|Example|Examples):\s*$")
+_LABEL = re.compile(r"^[A-Z][a-z]+: ")  # continuations are indented or start small
 _ENTRY = re.compile(r"^\s{1,8}(\*{0,2}\w+(?:\s*,\s*\w+)*)(?:\s*\([^)]*\))?:\s*(.*)$")
 
 
@@ -16,15 +17,20 @@ def summary(doc: str) -> str:
 
 
 def source(doc: str) -> str:
-    """The text of the line `Source: …` and of the lines that continue it, up to a blank one or a section."""
+    """The text of the line `Source: …`."""
+    return labelled(doc, "Source")
+
+
+def labelled(doc: str, label: str) -> str:
+    """The text of the line `label: …` and of the lines that continue it, up to a blank one, a section or another label."""
     found: list[str] = []
     for line in inspect.cleandoc(doc).splitlines():
-        if found and (not line.strip() or _SECTION.match(line)):
+        if found and (not line.strip() or _SECTION.match(line) or _LABEL.match(line)):
             break
         if found:
             found.append(line.strip())
-        elif line.startswith("Source:"):
-            found.append(line.removeprefix("Source:").strip())
+        elif line.startswith(f"{label}:"):
+            found.append(line.removeprefix(f"{label}:").strip())
     return " ".join(found)
 
 

@@ -49,7 +49,12 @@ class Option:
 
 @dataclass(frozen=True)
 class ComponentInfo:
-    """What is known of a component without importing it."""
+    """What is known of a component without importing it.
+
+    Attributes:
+        trains, keeps, certainty: of a method, and of a head in closed form: what trains when, what of earlier sessions is
+            kept, and where the formula was read; empty where its docstring does not say.
+    """
 
     name: str
     group: str
@@ -57,6 +62,9 @@ class ComponentInfo:
     source: str
     options: tuple[Option, ...]
     licence: str = ""  # of a dataset
+    trains: str = ""
+    keeps: str = ""
+    certainty: str = ""
 
     def option(self, name: str) -> Option | None:
         """The option of that name, or None."""
@@ -82,9 +90,10 @@ def _describe(module: str, cls: str, name: str, group: str) -> ComponentInfo:
     for doc in reversed(docs):
         meanings.update(docstring.arguments(doc))
     origin = next((text for doc in docs if (text := docstring.source(doc))), "")
+    facts = {label.lower(): docstring.labelled(docs[0], label).removesuffix(".") for label in ("Trains", "Keeps", "Certainty")}
     licence = next((value for _, node in lineage for key, value in source.assignments(node) if key == "licence"), None)
     terms = str(ast.literal_eval(licence)) if isinstance(licence, ast.Constant) else ""
-    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, _options(lineage, meanings), terms)
+    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, _options(lineage, meanings), terms, **facts)
 
 
 def _options(lineage: list[tuple[source.Module, ast.ClassDef]], meanings: dict[str, str]) -> tuple[Option, ...]:

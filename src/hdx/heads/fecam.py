@@ -35,6 +35,8 @@ class FeCAM(StatisticsHead):
 
     Source: Goswami et al. 2023, "FeCAM: Exploiting the Heterogeneity of Class Distributions in Exemplar-Free Continual
         Learning".
+    Keeps: a mean and a covariance for each class: C x D^2 numbers.
+    Certainty: read in the authors' code.
 
     Args:
         n_features: D.

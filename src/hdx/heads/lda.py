@@ -29,6 +29,8 @@ class LDA(StatisticsHead):
     pseudo-inverse, with one log line.
 
     Source: Panos et al. 2023, "First Session Adaptation"; Hayes and Kanan 2020, "Deep Streaming LDA".
+    Keeps: one mean a class and one covariance: C x D + D^2 numbers.
+    Certainty: read in the authors' code (FSA) and in a re-implementation (streaming LDA).
 
     Args:
         n_features: D.

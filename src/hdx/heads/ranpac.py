@@ -38,6 +38,8 @@ class RanPAC(Head):
 
     Source: McDonnell et al. 2023, "RanPAC: Random Projections and Pre-trained Models for Continual Learning"; the rule after
         the authors' code.
+    Keeps: sums over M projections: about M^2 / 2 + C x M numbers.
+    Certainty: read in the authors' code.
 
     Args:
         n_features: D.

@@ -22,6 +22,9 @@ class Cumulative(Method):
 
     Source: the cumulative bound of the class-incremental literature; that it goes on from the last state, and does not start
         from scratch, is as in the Avalanche library (Lomonaco et al. 2021; read in its code).
+    Trains: body and head, in every session.
+    Keeps: every row seen so far: a bound, not a competitor.
+    Certainty: by definition; where it goes on from read in a re-implementation.
 
     Args:
         dropout: probability before the temporary head.

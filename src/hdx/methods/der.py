@@ -36,6 +36,9 @@ class DerPP(Method):
 
     Source: Buzzega et al. 2020, "Dark Experience for General Continual Learning: a Strong, Simple Baseline"; loss, alpha and beta
         (theirs for CIFAR-100 with 500 images) read in the authors' code.
+    Trains: body and head, in every session.
+    Keeps: rows of the train split, within the bound of `memory`, with the logits of each.
+    Certainty: loss and weights read in the authors' code.
 
     Args:
         alpha: weight of the stored logits.

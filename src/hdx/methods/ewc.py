@@ -34,6 +34,9 @@ class Ewc(Finetune):
     Source: Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks"; Schwarz et al. 2018, "Progress &
         Compress" (online EWC, whose penalty is weighted by gamma F); formulas read in van de Ven's code, not in the authors'.
         mask=old as in PyCIL and FACIL.
+    Trains: body and head, in every session.
+    Keeps: no sample; two numbers for each trained parameter.
+    Certainty: read in a re-implementation.
 
     Args:
         lam: strength of the penalty, against the mean (not the sum) of the samples' losses.

@@ -28,6 +28,9 @@ class Finetune(Method):
 
     Source: the fine-tuning baseline of the class-incremental literature; FT arm of FSA (Panos et al. 2023); mask: Caccia et al.
         2022, "New Insights on Reducing Abrupt Representation Change" (read in re-implementations).
+    Trains: body and head, in every session.
+    Keeps: nothing.
+    Certainty: by definition; the mask read in re-implementations.
 
     Args:
         dropout: probability before the temporary head.

@@ -25,6 +25,9 @@ class FirstSession(Method):
     where it is a statistics head. A gradient head keeps training on each session's cached features (the paper's LL arm).
 
     Source: Panos et al. 2023, "First Session Adaptation"; settings read in the authors' code.
+    Trains: body, in the first session (a gradient head: in every one).
+    Keeps: nothing.
+    Certainty: read in the authors' code.
 
     Args:
         dropout: probability before the temporary head.

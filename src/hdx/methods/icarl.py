@@ -41,6 +41,9 @@ class ICaRL(Method):
 
     Source: Rebuffi et al. 2017, "iCaRL: Incremental Classifier and Representation Learning", algorithms 1-3; targets read in the
         authors' code, the softmax form in re-implementations that descend from PyCIL.
+    Trains: body and its own classifier, in every session.
+    Keeps: rows of the train split, within the bound of `memory`; a copy of the model while a session trains.
+    Certainty: targets read in the authors' code.
 
     Args:
         activation: sigmoid, as in the paper, or softmax.

@@ -16,6 +16,9 @@ class Joint(FirstSession):
     far. It breaks the rules of the protocol on purpose: an upper bound, not a competitor.
 
     Source: the joint (offline) bound of the class-incremental literature.
+    Trains: body, once, on all sessions' data (a gradient head: in every session).
+    Keeps: every row, the future's too: a bound, not a competitor.
+    Certainty: by definition.
 
     Args:
         dropout: probability before the temporary head.

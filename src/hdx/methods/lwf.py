@@ -24,6 +24,9 @@ class Lwf(Finetune):
 
     Source: Li and Hoiem 2017, "Learning without Forgetting"; the form for class-incremental learning, the mask and T = 2 read in
         re-implementations (PyCIL and FACIL have mask=old, Mammoth mask=none).
+    Trains: body and head, in every session.
+    Keeps: no sample; a copy of the model while a session trains.
+    Certainty: read in re-implementations.
 
     Args:
         lam: weight of the distillation.

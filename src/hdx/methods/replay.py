@@ -31,6 +31,9 @@ class ReplayMethod(Method):
 
     Source: Chaudhry et al. 2019, "On Tiny Episodic Memories in Continual Learning" (ER: half of a batch from the memory, read in
         re-implementations; they draw without replacement); Rolnick et al. 2019, "Experience Replay for Continual Learning".
+    Trains: body and head, in every session.
+    Keeps: rows of the train split, within the bound of `memory`.
+    Certainty: read in re-implementations.
 
     Args:
         half: make each batch half new and half memory.

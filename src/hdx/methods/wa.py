@@ -28,6 +28,9 @@ class Wa(Method):
 
     Source: Zhao et al. 2020, "Maintaining Discrimination and Fairness in Class Incremental Learning"; read in re-implementations
         (PyCIL, whose loss is CE + 2 KD in later versions). The paper's optional clipping of weights is left out, as there.
+    Trains: body and head, in every session.
+    Keeps: rows of the train split, within the bound of `memory`; a copy of the model while a session trains.
+    Certainty: read in re-implementations.
 
     Args:
         temperature: T of the distillation.

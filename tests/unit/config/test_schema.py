@@ -168,3 +168,30 @@ def test_docstring_sections() -> None:
     assert docstring.arguments(doc) == {"a": "first.", "b": "second: with a colon and more."}
     assert docstring.summary(doc) == "Summary line"
     assert docstring.source(doc) == ""
+
+
+def test_labels_of_a_docstring() -> None:
+    doc = """Summary.
+
+    Source: A 2020, "A title: with a colon"; and
+        a line that continues it.
+    Trains: the head.
+    Keeps: nothing.
+
+    Certainty: by definition.
+    """
+    assert docstring.source(doc) == 'A 2020, "A title: with a colon"; and a line that continues it.'
+    assert [docstring.labelled(doc, label) for label in ("Trains", "Keeps", "Certainty")] == [
+        "the head.",
+        "nothing.",
+        "by definition.",
+    ]
+    assert docstring.labelled(doc, "Args") == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["finetune", "replay", "cumulative", "joint", "lwf", "wa", "ewc", "icarl", "der_pp", "first_session"]
+)
+def test_class_incremental_methods_say_what_they_train_and_keep(name: str) -> None:
+    info = schema.describe("method", name)
+    assert info.trains and info.keeps and info.certainty
