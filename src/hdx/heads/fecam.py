@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hdx.heads._mahalanobis import FEW, Columns, Dense, Form
 from hdx.heads._moments import Moments
 from hdx.heads._statistics import StatisticsHead
 from hdx.options import NonNegativeFloat
-
-AT_ONCE = 2**24  # float64 numbers of one batch of classes, 128 MB
-SINGULAR = 1e-10  # of a correlation matrix's largest eigenvalue: what is less is rounding
 
 
 class FeCAM(StatisticsHead):
@@ -30,8 +28,12 @@ class FeCAM(StatisticsHead):
     for CNNs shrinks twice, which is alpha1 = alpha2 = 3 here; that for ViTs has alpha2 = 0 and tukey = 1. In its first
     session it takes Euclidean distances, this head does not.
 
-    Memory: 8 C D^2 bytes of state and up to three times as much while it solves, one of which stays (for 100 classes of 512
-    features: 0.2 GB, 0.8 GB at the peak; for 1,000 of 1,024: 8 GB, 34 GB). `shared` bounds it to a few D^2, whatever C.
+    A class of n <= D / 4 samples is solved and scored through the n columns that its covariance has (`hdx.heads._mahalanobis`),
+    to the same logits: D n products a sample and not D^2.
+
+    Memory: 8 C D^2 bytes of state and up to three times as much while it solves, one of which stays where classes have many
+    samples (for 100 classes of 512 features: 0.2 GB, 0.8 GB at the peak; for 1,000 of 1,024: 8 GB, 34 GB). `shared` bounds it
+    to a few D^2, whatever C.
 
     Source: Goswami et al. 2023, "FeCAM: Exploiting the Heterogeneity of Class Distributions in Exemplar-Free Continual
         Learning".
@@ -95,65 +97,74 @@ class FeCAM(StatisticsHead):
         fresh.plain = self.plain.fresh()
         return fresh
 
-    def correlations(self) -> Tensor:
-        """R [C, D, D] float64, or [1, D, D] with `shared`."""
+    def covariances(self, own: Tensor | None = None) -> Tensor:
+        """S [C, D, D] float64, or of some classes `own` [c], or [1, D, D] with `shared`."""
         total = self.moments.total()
         assert total.gram is not None
-        counts = total.counts.double()[:, None, None]
-        means = total.sums / total.counts.clamp(min=1)[:, None]  # [C, D]
         if self.shared:
-            scatter = (total.gram - means.T @ total.sums)[None]
-            freedom = (counts.sum() - (counts > 0).sum()).reshape(1, 1, 1)
-        else:
-            scatter, freedom = torch.baddbmm(total.gram, means[:, :, None], total.sums[:, None], alpha=-1), counts - 1
-        return self._shrunk(scatter.div_(freedom.clamp(min=1)))
+            means = total.sums / total.counts.clamp(min=1)[:, None]  # [C, D]
+            freedom = int(total.counts.sum()) - int((total.counts > 0).sum())
+            return (total.gram - means.T @ total.sums)[None].div_(max(freedom, 1))
+        own = torch.arange(self.n_classes, device=total.counts.device) if own is None else own
+        sums, counts = total.sums[own], total.counts[own].double()[:, None]
+        means = sums / counts.clamp(min=1)
+        scatter = torch.baddbmm(total.gram[own], means[:, :, None], sums[:, None], alpha=-1)
+        return scatter.div_((counts - 1).clamp(min=1)[..., None])
+
+    def correlations(self, own: Tensor | None = None) -> Tensor:
+        """R [C, D, D] float64, or of some classes `own` [c], or [1, D, D] with `shared`."""
+        return self._shrunk(self.covariances(own))
+
+    def _levels(self, covariances: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to the diagonals [c], and to all entries [c]."""
+        d = self.n_features
+        trace = covariances.diagonal(dim1=1, dim2=2).sum(1)
+        shift = self.alpha2 * (covariances.sum((1, 2)) - trace) / max(d * (d - 1), 1)
+        return self.alpha1 * trace / d - shift, shift
 
     def _shrunk(self, covariances: Tensor) -> Tensor:
         """Shrunk to their mean entries and normalised, in place; the identity where there is no variance at all."""
-        d = self.n_features
+        level, shift = self._levels(covariances)
+        covariances += shift[:, None, None]
         diagonal = covariances.diagonal(dim1=1, dim2=2)
-        on = diagonal.mean(1)
-        off = (covariances.sum((1, 2)) - diagonal.sum(1)) / max(d * (d - 1), 1)
-        covariances += self.alpha2 * off[:, None, None]
-        diagonal += (self.alpha1 * on - self.alpha2 * off)[:, None]
+        diagonal += level[:, None]
         noise = 1e-14 * diagonal.amax(1, keepdim=True)  # of features without variance
         scale = torch.where(diagonal > noise, diagonal.rsqrt(), 0.0)
         covariances *= scale[:, :, None] * scale[:, None]
         covariances.diagonal(dim1=1, dim2=2).fill_(1.0)
         return covariances
 
-    def solve(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Class means [C, D], R^-1 [C or 1, D, D], penalty [C]: 0, or -inf for a class without samples."""
+    def solve(self) -> tuple[Tensor, list[tuple[Tensor, Form]], Tensor]:
+        """Class means [C, D]; classes with the inverses of their R; penalty [C]: 0, or -inf for a class without samples."""
         plain = self.plain.total()
         means = plain.sums / plain.counts.clamp(min=1)[:, None] + plain.pivot
-        precisions = self.correlations()
-        at_once = max(AT_ONCE // self.n_features**2, 1)
-        for block in precisions.split(at_once):
-            block.copy_(_inverse(block))
         penalty = torch.where(plain.counts > 0, 0.0, -torch.inf).to(means)
-        return F.normalize(self.prepare(means), dim=1), precisions, penalty
+        return F.normalize(self.prepare(means), dim=1), self._inverses(plain.counts), penalty
 
-    def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _inverses(self, counts: Tensor) -> list[tuple[Tensor, Form]]:
+        every = torch.arange(self.n_classes, device=counts.device)
+        if self.shared:
+            return [(every, Dense.of(self.correlations()))]
+        found: list[tuple[Tensor, Form]] = []
+        few = (counts > 1) & (counts <= self.n_features // FEW)
+        if few.any():
+            covariances = self.covariances(every[few])
+            level, shift = self._levels(covariances)
+            least = level + self.n_features * shift.clamp(max=0)  # no eigenvalue is smaller
+            sound = least > 1e-6 * covariances.diagonal(dim1=1, dim2=2).amax(1)
+            few[every[few][~sound]] = False
+            if sound.any():
+                ranks = counts[few] - 1
+                found.append((every[few], Columns.of(covariances[sound], ranks, level[sound], shift[sound])))
+        if not few.all():
+            found.append((every[~few], Dense.of(self.correlations(every[~few]))))
+        return found
+
+    def score(self, features: Tensor, solution: tuple[Tensor, list[tuple[Tensor, Form]], Tensor]) -> Tensor:
         """Logits [B, C]: negative squared Mahalanobis distances."""
-        means, precisions, penalty = solution
+        means, inverses, penalty = solution
         unit = F.normalize(features, dim=1)
-        at_once = max(AT_ONCE // max(unit.numel(), 1), 1)
-        distances = []
-        for start in range(0, len(means), at_once):
-            own = slice(start, start + at_once)
-            differences = unit - means[own, None]  # [c, B, D]
-            precision = precisions if self.shared else precisions[own]
-            distances.append((differences @ precision).mul_(differences).sum(2))
-        found = torch.cat(distances) if distances else unit.new_zeros(0, len(unit))
-        return penalty - found.T.clamp(min=0)
-
-
-def _inverse(matrices: Tensor) -> Tensor:
-    """Inverses of symmetric [c, D, D] matrices; pseudo-inverses of singular ones."""
-    factors, info = torch.linalg.cholesky_ex(matrices)
-    diagonals = factors.diagonal(dim1=1, dim2=2)
-    regular = (info == 0) & (diagonals.amin(1).square() > SINGULAR)
-    inverses = torch.empty_like(matrices)
-    inverses[regular] = torch.cholesky_inverse(factors[regular])
-    inverses[~regular] = torch.linalg.pinv(matrices[~regular], rtol=SINGULAR, hermitian=True)
-    return inverses
+        distances = unit.new_zeros(len(unit), len(means))
+        for own, form in inverses:
+            distances[:, own] = form.distances(unit, means[own])
+        return penalty - distances.clamp_(min=0)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdx.heads._mahalanobis import Columns, Dense
 from hdx.heads.fecam import FeCAM
 
 D, C, N = 9, 5, 120
@@ -97,7 +98,9 @@ def test_without_shrinkage_a_singular_covariance_is_solved_by_its_pseudo_inverse
     head = fitted(x[few], y[few], alpha1=0.0, alpha2=0.0)
     r = head.correlations()
     assert torch.linalg.matrix_rank(r[0], rtol=1e-10, hermitian=True) == 3
-    torch.testing.assert_close(head.solve()[1][0], torch.linalg.pinv(r[0], rtol=1e-10, hermitian=True), rtol=1e-6, atol=1e-6)
+    ((_, form),) = head.solve()[1]
+    assert isinstance(form, Dense)
+    torch.testing.assert_close(form.precisions[0], torch.linalg.pinv(r[0], rtol=1e-10, hermitian=True), rtol=1e-6, atol=1e-6)
 
 
 def test_transformation_is_odd_and_the_paper_s_where_features_are_not_negative():
@@ -123,7 +126,7 @@ def test_scored_in_batches_of_classes(monkeypatch):
     x, y = samples()
     head = fitted(x, y)
     expected = head(x)
-    monkeypatch.setattr("hdx.heads.fecam.AT_ONCE", 2 * N * D)
+    monkeypatch.setattr("hdx.heads._mahalanobis.AT_ONCE", 2 * N * D)
     torch.testing.assert_close(fitted(x, y)(x), expected, rtol=0, atol=1e-12)
 
 
@@ -133,3 +136,27 @@ def test_episodes_are_classified_from_their_own_support():
     logits = head.classify(x[None, :40], y[None, :40], x[None, 40:], C)
     torch.testing.assert_close(logits[0], fitted(x[:40], y[:40])(x[40:]))
     assert head.n_classes == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha2": 0.0, "tukey": 1.0}, {"alpha1": 0.3, "alpha2": 0.25}])
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), offset=st.sampled_from([0.0, 100.0]), dead=st.booleans(), opposed=st.booleans())
+def test_few_samples_are_scored_by_columns_as_by_the_whole_matrix(options, seed, offset, dead, opposed):
+    d, generator = 64, torch.Generator().manual_seed(seed)
+    y = torch.arange(C).repeat_interleave(torch.tensor([1, 2, 7, 16, 40]))
+    x = torch.randn(len(y), d, generator=generator).relu() + offset
+    if opposed:  # features that fall as others rise: the mean entry beside the diagonal is negative
+        x[:, 1::2] = 2 * offset + 3 - x[:, ::2]
+    if dead:
+        x[:, 5] = 0
+    head = FeCAM(d, **options)
+    head.expand(C)
+    head.update(x, y)
+    forms = {tuple(own.tolist()): type(form) for own, form in head.solve()[1]}
+    if not opposed:  # else a matrix may be singular, and is left to the pseudo-inverse
+        assert forms == {(1, 2, 3): Columns, (0, 4): Dense}
+    test = torch.cat([x, torch.randn(50, d, generator=generator) + offset])
+    whole = FeCAM(d, **options)
+    whole.restore(head.state_dict(), C)
+    whole._inverses = lambda counts: [(torch.arange(C), Dense.of(whole.correlations()))]  # type: ignore[method-assign]
+    torch.testing.assert_close(head(test), whole(test), rtol=1e-7, atol=1e-9)
