@@ -52,15 +52,15 @@ class Dense:
 
 @dataclass
 class Columns:
-    """Diagonals and columns: the inverses are diag(weights) - sum_k signs_k rows_k rows_k^T.
+    """Diagonals and columns: the inverses are diag(weights) - sum_k rows_k rows_k^T + 2 rows_0 rows_0^T where `negative`.
 
     Attributes:
-        weights: [c, D]; rows: [c, r, D]; signs: [c, r].
+        weights: [c, D]; rows: [c, r, D]; negative: [c] bool.
     """
 
     weights: Tensor
     rows: Tensor
-    signs: Tensor
+    negative: Tensor
 
     @classmethod
     def of(cls, covariances: Tensor, ranks: Tensor, level: Tensor, shift: Tensor) -> Columns:
@@ -76,10 +76,10 @@ class Columns:
         side = torch.ones_like(factors[:, 0])  # [c, r + 1]
         side[:, -1] = torch.where(shift < 0, -1.0, 1.0)
         inner = factors.transpose(1, 2) @ factors + torch.diag_embed(level[:, None] * side)
-        values, vectors = torch.linalg.eigh(torch.linalg.inv(inner))  # G
+        values, vectors = torch.linalg.eigh(torch.linalg.inv(inner))  # G; only the first can be negative, for the shift
         scale = (covariances.diagonal(dim1=1, dim2=2) + (level + shift)[:, None]).sqrt()  # [c, D]
         rows = (factors @ vectors * values.abs().sqrt()[:, None]).transpose(1, 2) * scale[:, None]
-        return cls(scale.square() / level[:, None], rows / level.sqrt()[:, None, None], values.sign())
+        return cls(scale.square() / level[:, None], rows / level.sqrt()[:, None, None], values[:, 0] < 0)
 
     def distances(self, unit: Tensor, means: Tensor) -> Tensor:
         """See `Form`."""
@@ -89,9 +89,10 @@ class Columns:
         for start in range(0, len(means), at_once):
             own = slice(start, start + at_once)
             rows = self.rows[own]  # [c, r, D]
-            sides = (unit @ rows.flatten(0, 1).T).view(len(unit), *rows.shape[:2])  # [B, c, r]
-            sides -= (rows @ means[own, :, None])[..., 0]
-            found[:, own] -= sides.square_().mul_(self.signs[own]).sum(2)
+            offsets = (rows @ means[own, :, None]).flatten()
+            sides = torch.addmm(-offsets, unit, rows.flatten(0, 1).T).view(len(unit), *rows.shape[:2])  # [B, c, r]
+            found[:, own] -= torch.linalg.vector_norm(sides, dim=2).square_()
+            found[:, own] += 2 * sides[:, :, 0].square() * self.negative[own]
         return found
 
 
