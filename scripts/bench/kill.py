@@ -1,6 +1,6 @@
 """kill -9 at random moments: does a run that is resumed end bit-equal to one that nobody disturbed?
 
-    python scripts/bench/kill.py [N=30] [--exp fsa_film,finetune] [--seed 0] [--save]
+    python scripts/bench/kill.py [N=30] [--exp fsa_film,finetune] [--seed 0] [--save [--name kill]]
 
 Each kill gets a run of its own, in an empty output_dir: the moments are drawn one from each N-th part of the time that
 the undisturbed run takes, imports included. After the kill the run is resumed to its end, and predictions, accuracies and
@@ -24,7 +24,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 #: digits in 5 sessions; a checkpoint after every step, so that kills also fall on the writing of checkpoints
-SMALL = ("dataset=digits", "protocol.step=2", "backbone.pretrained=false", "trainer.checkpoint_seconds=0")
+SMALL = ["dataset=digits", "protocol.step=2", "trainer.checkpoint_seconds=0"]
 #: fsa_film has one gradient phase and finetune five; both then train for about as long
 EPOCHS = {"fsa_film": 20, "finetune": 3}
 
@@ -141,14 +141,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("n", nargs="?", type=int, default=30, help="kills of each preset")
     parser.add_argument("--exp", default="fsa_film,finetune")
+    parser.add_argument("--body", default="backbone.pretrained=false", help="words for the body (default: tiny, drawn at random)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save", action="store_true", help="keep the tables in results/kill.md")
+    parser.add_argument("--save", action="store_true", help="keep the tables in results/NAME.md")
+    parser.add_argument("--name", default="kill", help="of the results (default: kill)")
     args = parser.parse_args()
+    SMALL.extend(args.body.split())
     with tempfile.TemporaryDirectory() as folder:
-        tables = [bench(exp, args.n, args.seed, Path(folder)) for exp in args.exp.split(",")]
+        tables = [bench(exp, args.n, args.seed, Path(folder) / exp) for exp in args.exp.split(",")]
     from _common import publish
 
-    publish("kill", "kill -9 and resume", tables, args.save)
+    publish(args.name, "kill -9 and resume", tables, args.save)
     return int(any("| no" in table for table in tables))
 
 
