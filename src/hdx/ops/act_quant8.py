@@ -72,10 +72,10 @@ def reference_quant(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     values = torch.cat([x.float(), x[-1:].float().expand(groups * GROUP - n)]).view(groups, GROUP)
     low, high = values.aminmax(dim=1, keepdim=True)  # [groups, 1]
     positive = values.where(values > 0, torch.inf).amin(1, keepdim=True)
-    zeros = (low == 0) & (high > 0)
+    broken = ~(high - low).isfinite()  # amin and amax hand on NaN
+    zeros = (low == 0) & (high > 0) & ~broken
     step = torch.where(zeros, (high - positive) / 254, (high - low) / 255)
     low = torch.where(zeros, positive, low)
-    broken = ~(high - low).isfinite()  # amin and amax hand on NaN
     low, step = low.masked_fill(broken, torch.nan), step.masked_fill(broken, torch.nan)
     steps = (values - low) / step
     whole = steps.floor()

@@ -22,32 +22,26 @@ using torch::stable::Tensor;
 
 constexpr int64_t GRAIN = 64;  // groups a thread takes at least
 
-template <typename T>
-void quantise(const T* x, int64_t n, int64_t seed, int64_t group, uint8_t* codes, hdx::Range* ranges) {
-  const int64_t begin = group * hdx::GROUP, size = std::min<int64_t>(hdx::GROUP, n - begin);
-  const hdx::Key key = hdx::key_of(seed);
-  float values[hdx::GROUP];
+HDX_CLONES hdx::Range encode_group(const float* x, int size, int64_t index, const hdx::Key& key, uint8_t* codes) {
   hdx::Extent extent;
-  for (int64_t i = 0; i < size; ++i) {
-    values[i] = static_cast<float>(x[begin + i]);
-    hdx::include(extent, values[i]);
-  }
-  const hdx::Range range = ranges[group] = hdx::range_of(extent);
-  for (int64_t i = 0; i < size; ++i) codes[begin + i] = hdx::encode(values[i], range, hdx::draw(key, begin + i));
+  for (int i = 0; i < size; ++i) hdx::include(extent, x[i]);
+  const hdx::Range range = hdx::range_of(extent);
+  for (int i = 0; i < size; ++i) codes[i] = hdx::encode(x[i], range, hdx::draw(key, index + i));
+  return range;
 }
 
-template <typename T>
-void dequantise(const uint8_t* codes, int64_t n, const hdx::Range* ranges, int64_t group, T* out) {
-  const int64_t begin = group * hdx::GROUP, size = std::min<int64_t>(hdx::GROUP, n - begin);
-  const hdx::Range range = ranges[group];
-  for (int64_t i = 0; i < size; ++i) out[begin + i] = static_cast<T>(hdx::decode(codes[begin + i], range));
+HDX_CLONES void decode_group(const uint8_t* codes, int size, const hdx::Range& range, float* out) {
+  for (int i = 0; i < size; ++i) out[i] = hdx::decode(codes[i], range);
 }
 
 int64_t groups_of(int64_t n) { return (n + hdx::GROUP - 1) / hdx::GROUP; }
 
+int size_of(int64_t group, int64_t n) { return static_cast<int>(std::min<int64_t>(hdx::GROUP, n - group * hdx::GROUP)); }
+
 std::tuple<Tensor, Tensor> act_quant8(const Tensor& x, int64_t seed) {
   STD_TORCH_CHECK(x.dim() == 1 && x.is_contiguous(), "act_quant8: expected a contiguous vector");
   const int64_t n = x.numel(), groups = groups_of(n);
+  const hdx::Key key = hdx::key_of(seed);
   Tensor codes = torch::stable::new_empty(x, {n}, ScalarType::Byte);
   Tensor ranges = torch::stable::new_empty(x, {groups, 2}, ScalarType::Float);
   THO_DISPATCH_V2(x.scalar_type(), "act_quant8", AT_WRAP([&] {
@@ -55,7 +49,13 @@ std::tuple<Tensor, Tensor> act_quant8(const Tensor& x, int64_t seed) {
     auto* to = codes.mutable_data_ptr<uint8_t>();
     auto* bounds = static_cast<hdx::Range*>(ranges.mutable_data_ptr());
     torch::stable::parallel_for(0, groups, GRAIN, [&](int64_t begin, int64_t end) {
-      for (int64_t group = begin; group < end; ++group) quantise(from, n, seed, group, to, bounds);
+      float values[hdx::GROUP];
+      for (int64_t group = begin; group < end; ++group) {
+        const int64_t first = group * hdx::GROUP;
+        const int size = size_of(group, n);
+        std::copy_n(from + first, size, values);
+        bounds[group] = encode_group(values, size, first, key, to + first);
+      }
     });
   }), ScalarType::Float, ScalarType::Half, ScalarType::BFloat16);
   return {codes, ranges};
@@ -71,7 +71,13 @@ Tensor act_dequant8(const Tensor& codes, const Tensor& ranges, ScalarType dtype)
     const auto* bounds = static_cast<const hdx::Range*>(ranges.const_data_ptr());
     auto* to = static_cast<scalar_t*>(out.mutable_data_ptr());
     torch::stable::parallel_for(0, groups, GRAIN, [&](int64_t begin, int64_t end) {
-      for (int64_t group = begin; group < end; ++group) dequantise(from, n, bounds, group, to);
+      float values[hdx::GROUP];
+      for (int64_t group = begin; group < end; ++group) {
+        const int64_t first = group * hdx::GROUP;
+        const int size = size_of(group, n);
+        decode_group(from + first, size, bounds[group], values);
+        std::copy_n(values, size, to + first);
+      }
     });
   }), ScalarType::Float, ScalarType::Half, ScalarType::BFloat16);
   return out;
