@@ -91,7 +91,13 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "online": "hdx.protocols.online:Online",
         "domain_incremental": "hdx.protocols.domain_incremental:DomainIncremental",
     },
-    "loss": {"cross_entropy": "hdx.losses.cross_entropy:CrossEntropy"},
+    "loss": {
+        "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
+        "kd": "hdx.losses.kd:KD",
+        "dkd": "hdx.losses.dkd:DKD",
+        "nkd": "hdx.losses.nkd:NKD",
+        "rkd": "hdx.losses.rkd:RKD",
+    },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
     "tracker": {
         "csv": "hdx.trackers.csv:CsvTracker",
