@@ -36,7 +36,7 @@ HDX_MATH Range range_of(const Extent& extent) {
   return {extent.low, spread / 255.0f};
 }
 
-HDX_MATH bool keeps_zeros(const Range& range) { return std::signbit(range.step); }
+HDX_MATH bool keeps_zeros(const Range& range) { return copysignf(1.0f, range.step) < 0.0f; }
 
 // --- the random numbers: a hash of a counter, so that element i of seed s draws the same wherever it is computed
 
@@ -82,9 +82,9 @@ HDX_MATH float plus(float a, float b) {
 // The code of x: up with a probability of its distance to the code below, in steps; u is a `draw`.
 HDX_MATH uint8_t encode(float x, const Range& range, float u) {
   const bool zeros = keeps_zeros(range);
-  const float step = std::fabs(range.step), base = zeros ? 1.0f : 0.0f;
+  const float step = fabsf(range.step), base = zeros ? 1.0f : 0.0f;
   if ((zeros && x == 0.0f) || !(step > 0.0f)) return static_cast<uint8_t>(zeros && x != 0.0f);
-  const float steps = (x - range.low) / step, whole = std::floor(steps);
+  const float steps = (x - range.low) / step, whole = floorf(steps);
   const float code = base + whole + (u < steps - whole ? 1.0f : 0.0f);
   return static_cast<uint8_t>(code > 255.0f ? 255.0f : code);
 }
@@ -92,7 +92,7 @@ HDX_MATH uint8_t encode(float x, const Range& range, float u) {
 HDX_MATH float decode(uint8_t code, const Range& range) {
   const bool zeros = keeps_zeros(range);
   if (zeros && code == 0) return 0.0f;
-  return plus(range.low, times(static_cast<float>(code) - (zeros ? 1.0f : 0.0f), std::fabs(range.step)));
+  return plus(range.low, times(static_cast<float>(code) - (zeros ? 1.0f : 0.0f), fabsf(range.step)));
 }
 
 }  // namespace hdx

@@ -1,0 +1,118 @@
+// The CUDA ops as torch sees them, through the stable ABI. What they compute is documented in the Python file of each op.
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+
+#include <climits>
+#include <tuple>
+
+#include "kernels.h"
+
+namespace {
+
+namespace cuda = hdx::cuda;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// The device of a tensor for as long as this lives, and its current stream.
+class On {
+ public:
+  explicit On(const Tensor& x) : device(x.get_device_index()), guard_(device) {
+    void* found = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &found));
+    stream = static_cast<cudaStream_t>(found);
+  }
+
+  int device;
+  cudaStream_t stream;
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+};
+
+template <typename T>
+const T* read(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+
+template <typename T>
+T* write(const Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+int small(int64_t size, const char* name) {
+  STD_TORCH_CHECK(size <= INT_MAX, "Expected ", name, " below 2^31, got ", size);
+  return static_cast<int>(size);
+}
+
+// --- act_quant8
+
+std::tuple<Tensor, Tensor> act_quant8(const Tensor& x, int64_t seed) {
+  STD_TORCH_CHECK(x.dim() == 1 && x.is_contiguous(), "act_quant8: expected a contiguous vector");
+  const On on(x);
+  const int64_t n = x.numel();
+  Tensor codes = torch::stable::new_empty(x, {n}, ScalarType::Byte);
+  Tensor ranges = torch::stable::new_empty(x, {(n + 255) / 256, 2}, ScalarType::Float);
+  const auto run = [&](const auto* values) {
+    cuda::act_quant8(values, n, seed, write<uint8_t>(codes), write<float>(ranges), on.stream);
+  };
+  switch (x.scalar_type()) {
+    case ScalarType::Float: run(read<float>(x)); break;
+    case ScalarType::Half: run(read<__half>(x)); break;
+    case ScalarType::BFloat16: run(read<__nv_bfloat16>(x)); break;
+    default: STD_TORCH_CHECK(false, "act_quant8: expected float32, float16 or bfloat16");
+  }
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return {codes, ranges};
+}
+
+Tensor act_dequant8(const Tensor& codes, const Tensor& ranges, ScalarType dtype) {
+  const int64_t n = codes.numel();
+  STD_TORCH_CHECK(codes.is_contiguous() && ranges.is_contiguous(), "act_dequant8: expected contiguous codes and ranges");
+  STD_TORCH_CHECK(ranges.numel() == 2 * ((n + 255) / 256), "act_dequant8: expected a range for every 256 codes");
+  const On on(codes);
+  Tensor out = torch::stable::new_empty(codes, {n}, dtype);
+  const auto run = [&](auto* values) {
+    cuda::act_dequant8(read<uint8_t>(codes), read<float>(ranges), n, values, on.stream);
+  };
+  switch (dtype) {
+    case ScalarType::Float: run(write<float>(out)); break;
+    case ScalarType::Half: run(write<__half>(out)); break;
+    case ScalarType::BFloat16: run(write<__nv_bfloat16>(out)); break;
+    default: STD_TORCH_CHECK(false, "act_dequant8: expected float32, float16 or bfloat16");
+  }
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+}
+
+// --- episode_ncm
+
+Tensor episode_ncm(const Tensor& bank, const Tensor& support, const Tensor& labels, const Tensor& query, int64_t ways, bool cosine) {
+  const On on(bank);
+  const int64_t d = bank.size(1);
+  small(ways * d, "ways * D");
+  const cuda::Episodes episodes{
+      read<float>(bank), bank.size(0), bank.stride(0),
+      read<int64_t>(support), read<int64_t>(labels), read<int64_t>(query), small(query.size(0), "E"),
+      small(support.size(1), "S"), small(query.size(1), "Q"), small(ways, "ways"), small(d, "D"), cosine};
+  Tensor found = torch::stable::empty_like(query);
+  const int64_t bytes = cuda::episode_ncm_scratch(episodes, on.device);
+  Tensor scratch = torch::stable::new_empty(bank, {bytes / 4}, ScalarType::Float);
+  cuda::episode_ncm(episodes, bytes ? write<float>(scratch) : nullptr, write<int64_t>(found), on.device, on.stream);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return found;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(hdx, CUDA, m) {
+  m.impl("act_quant8", TORCH_BOX(&act_quant8));
+  m.impl("act_dequant8", TORCH_BOX(&act_dequant8));
+  m.impl("episode_ncm", TORCH_BOX(&episode_ncm));
+}
