@@ -34,4 +34,25 @@ int64_t episode_ncm_scratch(const Episodes& episodes, int device);
 // The class [n, n_query] of every query.
 void episode_ncm(const Episodes& episodes, float* scratch, int64_t* found, int device, cudaStream_t stream);
 
+// --- class_moments.cu
+
+constexpr int64_t SEGMENT = 64;  // rows of one class that a block sums
+
+// Features with their rows sorted by class; all pointers lie on the device.
+template <typename T>
+struct Labelled {
+  const T* rows;  // [n, d], `stride` apart
+  int64_t stride, n, d, n_classes;
+  const int64_t* order;   // [n]: rows, class by class
+  const int64_t* starts;  // [n_classes + 1]: where each class begins in `order`
+  const int64_t* firsts;  // [n_classes + 1]: the first segment of each class
+};
+
+// At least the number of segments, which only the device knows.
+inline int64_t segments_of(int64_t n, int64_t n_classes) { return n / SEGMENT + n_classes; }
+
+// centred [n, d]: rows less the pivot [d]; sums [n_classes, d] of those; partial [segments_of(n, n_classes), d] is scratch.
+template <typename T, typename Z>
+void class_moments(const Labelled<T>& x, const Z* pivot, Z* centred, double* partial, double* sums, cudaStream_t stream);
+
 }  // namespace hdx::cuda
