@@ -49,8 +49,8 @@ class RKD(DistillationLoss):
 
 def distance_losses(student: Tensor, teacher: Tensor) -> Tensor:
     """[B]: RKD-D of each sample with all of the batch, from features [B, D] and [B, E]; the gradient passes the mean distance."""
-    distances = [_relative_distances(features) for features in (student, teacher.detach())]
-    return F.huber_loss(*distances, reduction="none").sum(1) / max(len(student), 1)
+    own, asked = _relative_distances(student), _relative_distances(teacher.detach())
+    return F.huber_loss(own, asked, reduction="none").sum(1) / max(len(student), 1)
 
 
 def _relative_distances(features: Tensor) -> Tensor:

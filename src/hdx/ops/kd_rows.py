@@ -155,7 +155,8 @@ class _KdRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         run = torch.ops.hdx.kd_rows_backward if ctx.native else _gradient
-        return run(upstream, *ctx.saved_tensors, ctx.temperature), *[None] * (3 + len(Terms._fields))
+        gradient = run(upstream, *ctx.saved_tensors, ctx.temperature)  # type: ignore[call-arg]
+        return gradient, *[None] * (3 + len(Terms._fields))
 
 
 class _Rest(NamedTuple):

@@ -56,8 +56,8 @@ def rkd_triplet(student: Tensor, teacher: Tensor) -> Tensor:
 
 def reference(student: Tensor, teacher: Tensor) -> Tensor:
     """[B], from unit vectors between all samples and by autograd; see `rkd_triplet`."""
-    cosines = [units @ units.mT for units in (_units(student), _units(teacher))]
-    return F.huber_loss(*cosines, reduction="none").sum((1, 2)) / max(len(student), 1) ** 2
+    own, asked = (units @ units.mT for units in (_units(student), _units(teacher)))
+    return F.huber_loss(own, asked, reduction="none").sum((1, 2)) / max(len(student), 1) ** 2
 
 
 def _units(features: Tensor) -> Tensor:
