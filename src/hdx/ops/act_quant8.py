@@ -151,7 +151,7 @@ class saved8(torch.autograd.graph.saved_tensors_hooks):
     """
 
     def __init__(self, seed: int, spared: Iterable[Tensor] = (), smallest: int = SMALLEST) -> None:
-        self._smallest, self._seeds = smallest, itertools.count(seed)
+        self._smallest, self._seeds = smallest, itertools.count(seed % 2**62)
         self._spared: Collection[tuple[int, ...]] = {tuple(sorted(each.shape)) for each in spared}
         self._packed: dict[tuple[Any, ...], tuple[Packed, StorageWeakRef]] = {}
         super().__init__(self._pack, _unpack)
