@@ -99,6 +99,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "rkd": "hdx.losses.rkd:RKD",
     },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
+    "ops": {"default": "hdx.ops.options:Ops"},
     "tracker": {
         "csv": "hdx.trackers.csv:CsvTracker",
         "wandb": "hdx.trackers.wandb:WandbTracker",

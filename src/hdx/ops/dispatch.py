@@ -60,8 +60,9 @@ def declare(
 
 
 def load(device: str) -> str:
-    """Load the library of a device where it is built. Returns: why not, or ""."""
-    _missing[device] = _load(device)
+    """Load the library of a device where it is built and not loaded yet. Returns: why not, or ""."""
+    if _missing.get(device) != "":
+        _missing[device] = _load(device)
     return _missing[device]
 
 
