@@ -123,17 +123,9 @@ class Packed:
     order: tuple[int, ...]  # dimensions from the one with the largest stride down
     sizes: tuple[int, ...]  # in that order
 
-    @classmethod
-    @torch.no_grad()
-    def of(cls, x: Tensor, seed: int) -> Packed:
-        """Pack a tensor; where its memory has gaps, a contiguous copy of it."""
-        order = tuple(sorted(range(x.ndim), key=x.stride, reverse=True))
-        ordered = x.detach().permute(order).contiguous()
-        return cls(*act_quant8(ordered.view(-1), seed), x.dtype, order, tuple(ordered.shape))
-
     @torch.no_grad()
     def unpack(self) -> Tensor:
-        """A tensor of the shape and strides of the one that was packed."""
+        """A tensor of the shape of the one that was packed, and of its strides where its memory had no gaps."""
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
         return act_dequant8(self.codes, self.ranges, self.dtype).view(self.sizes).permute(inverse)
 
@@ -153,17 +145,22 @@ class saved8(torch.autograd.graph.saved_tensors_hooks):
     def __init__(self, seed: int, spared: Iterable[Tensor] = (), smallest: int = SMALLEST) -> None:
         self._smallest, self._seeds = smallest, itertools.count(seed % 2**62)
         self._spared: Collection[tuple[int, ...]] = {tuple(sorted(each.shape)) for each in spared}
-        self._packed: dict[tuple[Any, ...], tuple[Packed, StorageWeakRef]] = {}
+        self._codes: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        self._storages: list[StorageWeakRef] = []  # as long as these live, no other storage has the same address
         super().__init__(self._pack, _unpack)
 
     def _pack(self, x: Tensor) -> Tensor | Packed:
         if not self._takes(x):
             return x if x.grad_fn is None else x.detach()  # an output that its own graph held would never be freed
-        storage = x.untyped_storage()
-        key = (storage._cdata, x._version, x.storage_offset(), x.shape, x.stride(), x.dtype)
-        if key not in self._packed:  # layers save what the next ones save as well; the reference keeps the address unique
-            self._packed[key] = Packed.of(x, next(self._seeds)), StorageWeakRef(storage)
-        return self._packed[key][0]
+        order = tuple(sorted(range(x.ndim), key=x.stride, reverse=True))
+        ordered, storage = x.detach().permute(order), x.untyped_storage()
+        extent = x.numel() if ordered.is_contiguous() else (x.shape, x.stride())
+        key = (storage._cdata, x._version, x.storage_offset(), x.dtype, extent)
+        if key not in self._codes:  # a layer saves its input, which the one before may have saved as its output
+            with torch.no_grad():
+                self._codes[key] = act_quant8(ordered.contiguous().view(-1), next(self._seeds))
+            self._storages.append(StorageWeakRef(storage))
+        return Packed(*self._codes[key], x.dtype, order, tuple(ordered.shape))
 
     def _takes(self, x: Tensor) -> bool:
         large = x.numel() >= self._smallest and x.dtype in DTYPES and x.layout == torch.strided
@@ -172,7 +169,8 @@ class saved8(torch.autograd.graph.saved_tensors_hooks):
         return x.untyped_storage().nbytes() >= x.numel() * x.element_size()
 
     def __exit__(self, *args: Any) -> None:
-        self._packed.clear()  # the graph holds this object until the last layer's backward pass
+        self._codes.clear()  # the graph holds this object until the first layer's backward pass
+        self._storages.clear()
         super().__exit__(*args)
 
 
