@@ -129,6 +129,8 @@ def _compile(device: Device, folder: Path, architectures: tuple[str, ...]) -> tu
         said = list(pool.map(_run, commands))
     made = folder / f"hdx_{device}.so"
     link = [first[0], "-shared", *map(str, objects.values()), "-o", str(made), f"-L{torch_root() / 'lib'}", "-ltorch_cpu"]
+    if device == "cuda" and (torch_root() / "lib/libtorch_cuda.so").is_file():  # else the libraries that are loaded must have it
+        link.append("-ltorch_cuda")
     if sys.platform == "darwin":
         link += ["-undefined", "dynamic_lookup"]
     return made, "".join([*said, _run(link)])

@@ -139,11 +139,63 @@ std::tuple<Tensor, Tensor> class_moments(
   return {centred, sums};
 }
 
+// --- kd_rows
+
+// The same logits with the classes of a row next to each other; rows may be further apart.
+Tensor in_rows(const Tensor& logits) {
+  return logits.size(1) > 1 && logits.stride(1) != 1 ? torch::stable::contiguous(logits) : logits;
+}
+
+template <typename T>
+cuda::KdInput<T> kd_input(const Tensor& student, const Tensor& teacher, const int64_t* labels) {
+  small(student.size(0), "rows");
+  return {read<T>(student), read<T>(teacher), student.stride(0), teacher.stride(0), student.size(0), student.size(1), labels};
+}
+
+std::tuple<Tensor, Tensor, Tensor> kd_rows(
+    const Tensor& student, const Tensor& teacher, const Tensor& labels, double temperature, double ce, double teacher_ce, double kd,
+    double target, double non_target, double non_target_ce) {
+  const On on(student);
+  const hdx::KdTerms terms{temperature, ce, teacher_ce, kd, target, non_target, non_target_ce};
+  const Tensor s = in_rows(student), t = in_rows(teacher), y = torch::stable::contiguous(labels);
+  Tensor loss = torch::stable::new_empty(s, {s.size(0)}), kept = torch::stable::new_empty(s, {s.size(0), 6});
+  Tensor targets = torch::stable::new_empty(y, {s.size(0)});
+  Tensor sums = torch::stable::new_empty(s, {s.size(0), sizeof(hdx::KdSums<double>) / sizeof(double)}, ScalarType::Double);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const auto in = kd_input<T>(s, t, read<int64_t>(y));
+    auto* scratch = write<hdx::KdSums<double>>(sums);
+    cuda::kd_rows(in, terms, scratch, write<T>(loss), write<T>(kept), write<int64_t>(targets), on.stream);
+  };
+  s.scalar_type() == ScalarType::Double ? run(0.0) : run(0.0f);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return {loss, kept, targets};
+}
+
+Tensor kd_rows_backward(
+    const Tensor& upstream, const Tensor& student, const Tensor& teacher, const Tensor& targets, const Tensor& rows,
+    double temperature) {
+  const On on(student);
+  const Tensor s = in_rows(student), t = in_rows(teacher);
+  Tensor out = torch::stable::new_empty(s, {s.size(0), s.size(1)});
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const auto in = kd_input<T>(s, t, nullptr);
+    cuda::kd_rows_backward(
+        in, read<T>(upstream), upstream.stride(0), read<int64_t>(targets), read<T>(rows), temperature, write<T>(out), on.stream);
+  };
+  s.scalar_type() == ScalarType::Double ? run(0.0) : run(0.0f);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(hdx, CUDA, m) {
   m.impl("act_quant8", TORCH_BOX(&act_quant8));
   m.impl("act_dequant8", TORCH_BOX(&act_dequant8));
   m.impl("class_moments", TORCH_BOX(&class_moments));
+  m.impl("kd_rows", TORCH_BOX(&kd_rows));
+  m.impl("kd_rows_backward", TORCH_BOX(&kd_rows_backward));
   m.impl("episode_ncm", TORCH_BOX(&episode_ncm));
 }

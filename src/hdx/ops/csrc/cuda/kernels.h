@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kd_math.h"
+
 namespace hdx::cuda {
 
 // --- act_quant8.cu: T is float, __half or __nv_bfloat16
@@ -54,5 +56,24 @@ inline int64_t segments_of(int64_t n, int64_t n_classes) { return n / SEGMENT + 
 // centred [n, d]: rows less the pivot [d]; sums [n_classes, d] of those; partial [segments_of(n, n_classes), d] is scratch.
 template <typename T, typename Z>
 void class_moments(const Labelled<T>& x, const Z* pivot, Z* centred, double* partial, double* sums, cudaStream_t stream);
+
+// --- kd_rows.cu: T is float or double
+
+template <typename T>
+struct KdInput {
+  const T *student, *teacher;  // [n_rows, n_classes], rows `..._stride` apart
+  int64_t student_stride, teacher_stride, n_rows, n_classes;
+  const int64_t* labels;  // [n_rows]; unused on the way back
+};
+
+// loss [n_rows], kept [n_rows, 6], targets [n_rows]; sums [n_rows] is scratch.
+template <typename T>
+void kd_rows(const KdInput<T>& in, const KdTerms& terms, KdSums<double>* sums, T* loss, T* kept, int64_t* targets,
+             cudaStream_t stream);
+
+// d (upstream . loss) / d student: out [n_rows, n_classes].
+template <typename T>
+void kd_rows_backward(const KdInput<T>& in, const T* upstream, int64_t upstream_stride, const int64_t* targets, const T* kept,
+                      double temperature, T* out, cudaStream_t stream);
 
 }  // namespace hdx::cuda
