@@ -11,6 +11,7 @@ keeps six numbers a row (`ROW`), from which the backward makes the gradient in o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ from torch.nn import functional as F
 from hdx.ops import dispatch
 
 TERMS = "float temperature, float ce, float teacher_ce, float kd, float target, float non_target, float non_target_ce"
+CHUNK = 1 << 17  # logits at once in torch: what is made of them stays in the cache
+_LOWEST = -1e30  # in place of -inf, so that the softmax of a target that stands alone is not NaN
 ROW = ("student_max", "teacher_max", "student_slope", "teacher_slope", "hard_slope", "target_slope")
 
 dispatch.declare(
@@ -112,6 +115,8 @@ def reference(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) ->
 
 def targets(teacher: Tensor, labels: Tensor) -> Tensor:
     """[B] int64: the label, or the class that the teacher puts first."""
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and bool((labels >= 0).all()):
+        return labels  # argmax takes as long as two exponentials
     return torch.where(labels < 0, teacher.argmax(1), labels)
 
 
@@ -133,7 +138,7 @@ def _log_softmax_without(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def composite(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) -> Tensor:
-    """[B], in few passes of torch and with the gradient in closed form; see `kd_rows`."""
+    """[B], some rows at a time, with the gradient in closed form; see `kd_rows`."""
     return _KdRows.apply(student, teacher, labels, False, *terms)  # type: ignore[no-any-return]
 
 
@@ -159,58 +164,107 @@ class _KdRows(torch.autograd.Function):
         return gradient, *[None] * (3 + len(Terms._fields))
 
 
-class _Rest(NamedTuple):
-    """A row without its target.
+class _Sums(NamedTuple):
+    """What rows come to without their targets, [B] each.
 
     Attributes:
-        largest: [B] logit, 0 where the target is alone.
-        log_sum: [B] log sum exp((z - largest) / T), -inf where the target is alone.
-        odds: [B] log-odds of the target against the rest at T.
-        alone: [B] bool, whether all other classes are at -inf.
-        log_probs: [B, C] log-softmax at T, -inf at the target; NaN where the target is alone.
+        largest: logit, -inf where the target is alone.
+        log_sum: log sum exp((z - largest) / T).
+        hard_log_sum: the same at temperature 1.
+        divergence, cross_entropy: of q' and p'.
     """
 
     largest: Tensor
     log_sum: Tensor
-    odds: Tensor
-    alone: Tensor
-    log_probs: Tensor
-
-
-def _rest(logits: Tensor, y: Tensor, temperature: float) -> _Rest:
-    rest = logits.scatter(1, y[:, None], -torch.inf)
-    largest = rest.amax(1)
-    alone = largest == -torch.inf
-    largest = torch.where(alone, 0.0, largest)
-    log_probs = (rest if temperature == 1 else rest / temperature).log_softmax(1)
-    log_sum = torch.where(alone, -torch.inf, -log_probs.amax(1))
-    odds = (logits.gather(1, y[:, None])[:, 0] - largest) / temperature - log_sum
-    return _Rest(largest, log_sum, odds, alone, log_probs)
+    hard_log_sum: Tensor
+    teacher_largest: Tensor
+    teacher_log_sum: Tensor
+    teacher_hard_log_sum: Tensor
+    divergence: Tensor
+    cross_entropy: Tensor
 
 
 def _rows(student: Tensor, teacher: Tensor, labels: Tensor, *weights: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss [B], `ROW` [B, 6] and target [B] of each row."""
-    terms = Terms(*weights)
-    y = targets(teacher, labels)
-    s, t = _rest(student, y, terms.temperature), _rest(teacher, y, terms.temperature)
-    hard_s, hard_t = s, t
-    if terms.temperature != 1 and (terms.ce or terms.teacher_ce):
-        hard_s = _rest(student, y, 1.0)
-    if terms.temperature != 1 and terms.teacher_ce:
-        hard_t = _rest(teacher, y, 1.0)
-    known = terms.ce * (labels >= 0).to(student.dtype)
-    hard = known + terms.teacher_ce * hard_t.odds.sigmoid() if terms.teacher_ce else known  # weight of -log softmax(s)_y
-    loss = _times(hard, -F.logsigmoid(hard_s.odds))
+    """Loss, slopes [B, 4] and target of each row."""
+    terms, y = Terms(*weights), targets(teacher, labels)
+    parts = [torch.stack(_sums(student[at], teacher[at], y[at], terms)) for at in _chunks(student)]
+    sums = torch.cat([student.new_zeros(len(_Sums._fields), 0), *parts], 1)
+    own, asked = (logits.gather(1, y[:, None])[:, 0] for logits in (student, teacher))
+    return *_finish(_Sums(*sums.unbind(0)), own, asked, labels >= 0, terms), y
+
+
+def _chunks(logits: Tensor) -> Iterator[slice]:
+    n, n_classes = logits.shape
+    step = n if torch.compiler.is_compiling() else max(1, CHUNK // n_classes)
+    for first in range(0, n, max(step, 1)):
+        yield slice(first, first + step)
+
+
+def _sums(student: Tensor, teacher: Tensor, y: Tensor, terms: Terms) -> _Sums:
+    student_rest, teacher_rest = _without(student, y), _without(teacher, y)
+    largest, teacher_largest = student_rest.amax(1), teacher_rest.amax(1)
+    hard = terms.temperature != 1 and (terms.ce or terms.teacher_ce)
+    hard_log_sum = -student_rest.log_softmax(1).amax(1) if hard else largest
+    teacher_hard_log_sum = -teacher_rest.log_softmax(1).amax(1) if hard and terms.teacher_ce else largest
+    log_p, log_q = ((rest / terms.temperature).log_softmax(1) for rest in (student_rest, teacher_rest))
+    q = (teacher_rest / terms.temperature).softmax(1)  # faster than the exponential of log_q
+    divergence = _expected(q, log_q - log_p) if terms.kd or terms.non_target else largest
+    cross_entropy = _expected(q, -log_p) if terms.non_target_ce else largest
+    log_sum, teacher_log_sum = -log_p.amax(1), -log_q.amax(1)
+    if terms.temperature == 1:
+        hard_log_sum, teacher_hard_log_sum = log_sum, teacher_log_sum
+    return _Sums(
+        largest, log_sum, hard_log_sum, teacher_largest, teacher_log_sum, teacher_hard_log_sum, divergence, cross_entropy
+    )
+
+
+def _without(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.scatter(1, y[:, None], -torch.inf)
+
+
+def _expected(q: Tensor, values: Tensor) -> Tensor:
+    """sum_j q_j values_j [B], 0 for a class with q_j = 0; a row of NaN comes out as 0."""
+    return values.mul_(q).nan_to_num_(nan=0.0, posinf=torch.inf, neginf=-torch.inf).sum(1)
+
+
+def _finish(sums: _Sums, own: Tensor, asked: Tensor, labelled: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+    """Loss [B], and [B, 4] the slopes: d loss / d s_j = slopes . (p'_j, -q'_j, p'_j at temperature 1), and the last one for y."""
+    alone, teacher_alone = sums.largest == -torch.inf, sums.teacher_largest == -torch.inf
+    u = _odds(own, sums.largest, sums.log_sum, terms.temperature)
+    v = _odds(asked, sums.teacher_largest, sums.teacher_log_sum, terms.temperature)
+    hard_u = _odds(own, sums.largest, sums.hard_log_sum, 1.0)
+    p, q, rest_p, rest_q = u.sigmoid(), v.sigmoid(), (-u).sigmoid(), (-v).sigmoid()
+
+    hard = terms.ce * labelled.to(own.dtype)  # the weight of -log softmax(s)_y
+    if terms.teacher_ce:
+        hard = hard + terms.teacher_ce * _odds(asked, sums.teacher_largest, sums.teacher_hard_log_sum, 1.0).sigmoid()
+    loss = _times(hard, -F.logsigmoid(hard_u))
     if terms.kd or terms.target:
-        loss = loss + (terms.kd + terms.target) * _binary_kl(t.odds, s.odds)
-    if terms.kd or terms.non_target:
-        q = t.log_probs.exp()
-        divergence = torch.where(q == 0, 0.0, q * (t.log_probs - s.log_probs)).sum(1)
-        loss = loss + _times(terms.kd * (-t.odds).sigmoid() + terms.non_target, _over_rest(divergence, s, t))
-    if terms.non_target_ce:
-        q = t.log_probs.exp()
-        loss = loss + terms.non_target_ce * _over_rest(-torch.where(q == 0, 0.0, q * s.log_probs).sum(1), s, t)
-    return loss, _slopes(s, t, hard_s, hard, terms), y
+        binary = _times(q, F.logsigmoid(v) - F.logsigmoid(u)) + _times(rest_q, F.logsigmoid(-v) - F.logsigmoid(-u))
+        loss = loss + (terms.kd + terms.target) * binary
+    rest_weights = (
+        (terms.kd * rest_q + terms.non_target, sums.divergence, terms.kd or terms.non_target),
+        (torch.full_like(q, terms.non_target_ce), sums.cross_entropy, terms.non_target_ce),
+    )
+    for weight, value, wanted in rest_weights:
+        if wanted:
+            value = value + 0 * (sums.log_sum + sums.teacher_log_sum)  # NaN where a logit is
+            value = torch.where(teacher_alone, 0.0, torch.where(alone, torch.inf, value))
+            loss = loss + _times(weight, value)
+
+    excess = torch.where((u > 0) & (v > 0), rest_q - rest_p, p - q)  # p_y - q_y
+    others = torch.where(teacher_alone, torch.zeros_like(q), terms.non_target + terms.non_target_ce)
+    hard = hard * (-hard_u).sigmoid()
+    of_p = (terms.kd * rest_p + others - terms.target * excess) / terms.temperature
+    of_q = (terms.kd * rest_q + others) / terms.temperature
+    of_y = (terms.kd + terms.target) * excess / terms.temperature - hard
+    of_p, of_hard = (of_p + hard, torch.zeros_like(hard)) if terms.temperature == 1 else (of_p, hard)
+    return loss, torch.stack([of_p, of_q, of_hard, of_y], 1)
+
+
+def _odds(logit: Tensor, largest: Tensor, log_sum: Tensor, temperature: float) -> Tensor:
+    """[B] log-odds of the target, infinite where it is alone."""
+    return torch.where(largest == -torch.inf, logit - largest, (logit - largest) / temperature - log_sum)
 
 
 def _times(weight: Tensor, value: Tensor) -> Tensor:
@@ -218,50 +272,19 @@ def _times(weight: Tensor, value: Tensor) -> Tensor:
     return torch.where(weight == 0, 0.0, weight * value)
 
 
-def _over_rest(value: Tensor, s: _Rest, t: _Rest) -> Tensor:
-    """The value of a term over the other classes: 0 where the teacher has none, infinite where only the student does."""
-    return torch.where(t.alone, 0.0, torch.where(s.alone, torch.inf, value))
-
-
-def _binary_kl(v: Tensor, u: Tensor) -> Tensor:
-    """KL((q, 1 - q) || (p, 1 - p)) [B] of log-odds v of q and u of p."""
-    sides = [_times((sign * v).sigmoid(), F.logsigmoid(sign * v) - F.logsigmoid(sign * u)) for sign in (1, -1)]
-    return sides[0] + sides[1]
-
-
-def _slopes(s: _Rest, t: _Rest, hard_s: _Rest, hard: Tensor, terms: Terms) -> Tensor:
-    """`ROW` [B, 6]: d loss / d s_j = student_slope exp((s_j - student_max) / T) - teacher_slope exp((t_j - teacher_max) / T)
-    + hard_slope exp(s_j - student_max) for j != y, and target_slope for y.
-    """
-    rest_p, rest_q = (-s.odds).sigmoid(), (-t.odds).sigmoid()  # 1 - p_y, 1 - q_y
-    excess = torch.where((s.odds > 0) & (t.odds > 0), rest_q - rest_p, s.odds.sigmoid() - t.odds.sigmoid())  # p_y - q_y
-    others = torch.where(t.alone, 0.0, torch.full_like(rest_p, terms.non_target + terms.non_target_ce))
-    hard = hard * (-hard_s.odds).sigmoid()
-    of_p = (terms.kd * rest_p + others - terms.target * excess) / terms.temperature
-    of_q = (terms.kd * rest_q + others) / terms.temperature
-    of_y = (terms.kd + terms.target) * excess / terms.temperature - hard
-    student_slope, hard_slope = (of_p + hard, torch.zeros_like(hard)) if terms.temperature == 1 else (of_p, hard)
-    columns = (
-        s.largest,
-        t.largest,
-        torch.where(s.alone, 0.0, student_slope * (-s.log_sum).exp()),
-        torch.where(t.alone, 0.0, of_q * (-t.log_sum).exp()),
-        torch.where(s.alone, 0.0, hard_slope * (-hard_s.log_sum).exp()),
-        of_y,
-    )
-    return torch.stack(columns, 1)
-
-
-def _gradient(upstream: Tensor, student: Tensor, teacher: Tensor, y: Tensor, rows: Tensor, temperature: float) -> Tensor:
+def _gradient(upstream: Tensor, student: Tensor, teacher: Tensor, y: Tensor, slopes: Tensor, temperature: float) -> Tensor:
     """d (upstream . loss) / d student [B, C]."""
-    student_max, teacher_max, student_slope, teacher_slope, hard_slope, target_slope = rows.unsqueeze(2).unbind(1)
-    scale, upstream = 1 / temperature, upstream[:, None]
-    below = student - student_max
-    gradient = (below * scale).exp_().mul_(student_slope * upstream)
-    gradient -= (teacher - teacher_max).mul_(scale).exp_().mul_(teacher_slope * upstream)
-    if temperature != 1:
-        gradient += below.exp_().mul_(hard_slope * upstream)
-    return gradient.scatter_(1, y[:, None], target_slope * upstream)
+    gradient = torch.empty_like(student, memory_format=torch.contiguous_format)
+    slopes = slopes * upstream[:, None]
+    for at in _chunks(student):
+        of_p, of_q, of_hard, of_y = slopes[at].unsqueeze(2).unbind(1)
+        rest, asked = (logits[at].scatter(1, y[at, None], _LOWEST) for logits in (student, teacher))
+        part = torch.mul((rest / temperature).softmax(1), of_p)
+        part -= asked.div_(temperature).softmax(1).mul_(of_q)
+        if temperature != 1:
+            part += rest.softmax(1).mul_(of_hard)
+        gradient[at] = part.scatter_(1, y[at, None], of_y)
+    return gradient
 
 
 @torch.library.register_fake("hdx::kd_rows")
