@@ -189,6 +189,42 @@ Tensor kd_rows_backward(
   return out;
 }
 
+// --- rkd_triplet
+
+std::tuple<Tensor, Tensor, Tensor> rkd_triplet(const Tensor& student, const Tensor& teacher) {
+  const On on(student);
+  const Tensor s = in_rows(student), t = in_rows(teacher);
+  const int n = small(s.size(0), "B");
+  Tensor loss = torch::stable::new_empty(s, {n});
+  Tensor of_student = torch::stable::new_empty(s, {n, n}), of_teacher = torch::stable::new_empty(s, {n, n});
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    cuda::rkd_squares(read<T>(s), s.stride(0), n, small(s.size(1), "D"), write<T>(of_student), on.stream);
+    cuda::rkd_squares(read<T>(t), t.stride(0), n, small(t.size(1), "D"), write<T>(of_teacher), on.stream);
+    cuda::rkd_losses(read<T>(of_student), read<T>(of_teacher), n, write<T>(loss), on.stream);
+  };
+  s.scalar_type() == ScalarType::Double ? run(0.0) : run(0.0f);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return {loss, of_student, of_teacher};
+}
+
+Tensor rkd_triplet_backward(
+    const Tensor& upstream, const Tensor& student, const Tensor& student_squares, const Tensor& teacher_squares) {
+  const On on(student);
+  const Tensor s = in_rows(student);
+  const int n = small(s.size(0), "B"), d = small(s.size(1), "D");
+  Tensor slopes = torch::stable::new_empty(s, {n, n}), gradient = torch::stable::new_empty(s, {n, d});
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const cuda::RkdInput<T> in{read<T>(upstream), read<T>(s), read<T>(student_squares), read<T>(teacher_squares),
+                               upstream.stride(0), s.stride(0), n, d};
+    cuda::rkd_gradient(in, write<T>(slopes), write<T>(gradient), on.stream);
+  };
+  s.scalar_type() == ScalarType::Double ? run(0.0) : run(0.0f);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return gradient;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(hdx, CUDA, m) {
@@ -197,5 +233,7 @@ STABLE_TORCH_LIBRARY_IMPL(hdx, CUDA, m) {
   m.impl("class_moments", TORCH_BOX(&class_moments));
   m.impl("kd_rows", TORCH_BOX(&kd_rows));
   m.impl("kd_rows_backward", TORCH_BOX(&kd_rows_backward));
+  m.impl("rkd_triplet", TORCH_BOX(&rkd_triplet));
+  m.impl("rkd_triplet_backward", TORCH_BOX(&rkd_triplet_backward));
   m.impl("episode_ncm", TORCH_BOX(&episode_ncm));
 }

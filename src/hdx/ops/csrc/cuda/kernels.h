@@ -76,4 +76,27 @@ template <typename T>
 void kd_rows_backward(const KdInput<T>& in, const T* upstream, int64_t upstream_stride, const int64_t* targets, const T* kept,
                       double temperature, T* out, cudaStream_t stream);
 
+// --- rkd_triplet.cu: T is float or double
+
+// squares [n, n] of the distances between the rows of x [n, d], which are `stride` apart.
+template <typename T>
+void rkd_squares(const T* x, int64_t stride, int n, int d, T* squares, cudaStream_t stream);
+
+// loss [n] of each vertex.
+template <typename T>
+void rkd_losses(const T* student_squares, const T* teacher_squares, int n, T* loss, cudaStream_t stream);
+
+template <typename T>
+struct RkdInput {
+  const T* upstream;  // [n], `upstream_stride` apart
+  const T* student;   // [n, d], rows `stride` apart
+  const T *student_squares, *teacher_squares;
+  int64_t upstream_stride, stride;
+  int n, d;
+};
+
+// d (upstream . loss) / d student [n, d]; slopes [n, n] is scratch.
+template <typename T>
+void rkd_gradient(const RkdInput<T>& in, T* slopes, T* gradient, cudaStream_t stream);
+
 }  // namespace hdx::cuda
