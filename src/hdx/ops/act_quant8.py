@@ -74,7 +74,7 @@ def reference_quant(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     positive = values.where(values > 0, torch.inf).amin(1, keepdim=True)
     broken = ~(high - low).isfinite()  # amin and amax hand on NaN
     zeros = (low == 0) & (high > 0) & ~broken
-    step = torch.where(zeros, (high - positive) / 254, (high - low) / 255)
+    step = torch.where(zeros, (high - positive) / 254, (high - low).abs() / 255)
     low = torch.where(zeros, positive, low)
     low, step = low.masked_fill(broken, torch.nan), step.masked_fill(broken, torch.nan)
     steps = (values - low) / step

@@ -33,7 +33,7 @@ HDX_MATH Range range_of(const Extent& extent) {
   const float spread = extent.high - extent.low;
   if (!extent.finite || spread - spread != 0.0f) return {NAN, NAN};
   if (extent.low == 0.0f && extent.high > 0.0f) return {extent.positive, -((extent.high - extent.positive) / 254.0f)};
-  return {extent.low, spread / 255.0f};
+  return {extent.low, fabsf(spread) / 255.0f};  // of zeros of both signs -0, which would be a mark
 }
 
 HDX_MATH bool keeps_zeros(const Range& range) { return copysignf(1.0f, range.step) < 0.0f; }
