@@ -27,6 +27,14 @@ def product(rows: Tensor) -> Tensor:
     return torch.from_numpy(values.T @ values)
 
 
+def by_blas(features: Tensor, pivot: Tensor) -> Tensor:
+    """Gram matrix [D, D] float64 of features [n, D] about a float32 pivot [D], by float32 products of `CHUNK` rows."""
+    total = torch.zeros(len(pivot), len(pivot), dtype=torch.float64)
+    for part in features.split(CHUNK):
+        total += product(part.float() - pivot)
+    return total
+
+
 def rounding(gram: Tensor, sums: Tensor, counts: Tensor, floor: float, rows: Tensor, pivot: Tensor) -> float:
     """Frobenius norm of M, estimated to about a third; infinite where the scatter is singular to float32.
 
@@ -35,7 +43,7 @@ def rounding(gram: Tensor, sums: Tensor, counts: Tensor, floor: float, rows: Ten
     the Gram matrix says of u less what the rows say.
 
     Args:
-        gram: [D, D] float64, sum of float32 products of `rows - pivot`.
+        gram: [D, D] float64, sum of float32 products of `rows - pivot`, about the pivot.
         sums: [C, D] float64 about the pivot.
         counts: [C] int64.
         floor: what is added to the diagonal of the covariance (per sample).
@@ -45,11 +53,11 @@ def rounding(gram: Tensor, sums: Tensor, counts: Tensor, floor: float, rows: Ten
     seen = counts > 0
     within = gram - (sums[seen] / counts[seen, None]).T @ sums[seen]
     within.diagonal().add_(floor * len(rows))
-    factor, info = torch.linalg.cholesky_ex(within)
+    factor, info = torch.linalg.cholesky_ex(within.float())  # to a few digits: what counts is that both sides see one u
     if int(info):
         return float("inf")
-    drawn = torch.randn(len(gram), PROBES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    probes = torch.linalg.solve_triangular(factor.T, drawn, upper=True)  # [D, PROBES]
+    drawn = torch.randn(len(gram), PROBES, generator=torch.Generator().manual_seed(0))
+    probes = torch.linalg.solve_triangular(factor.T, drawn, upper=True).double()  # [D, PROBES]
     seen_by_rows = sum(((part - pivot).double() @ probes).square().sum(0) for part in rows.split(CHUNK))
     seen_by_gram = (probes * (gram @ probes)).sum(0)
     return float((seen_by_gram - seen_by_rows).square().mean().div(2).sqrt())
