@@ -54,7 +54,9 @@ def test_the_mean_over_seeds_is_the_value(kind: str) -> None:
         total += error
         squares += error.square()
     spacing = 2.0**-24 * x.double().abs()  # a result is rounded to float32
-    assert (total / n_seeds).abs().le(5 * step / 2 / math.sqrt(n_seeds) + spacing).all()  # no value has a deviation above step / 2
+    assert (
+        (total / n_seeds).abs().le(5 * step / 2 / math.sqrt(n_seeds) + spacing).all()
+    )  # no value has a deviation above step / 2
     if kind == "normal":  # the bound would not see a small common bias: the mean over values does
         deviation = squares.sum().sqrt() / (n * n_seeds)
         assert abs(total.mean() / n_seeds) < 4 * deviation

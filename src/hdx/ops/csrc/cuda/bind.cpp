@@ -11,6 +11,7 @@
 
 #include <climits>
 #include <tuple>
+#include <type_traits>
 
 #include "kernels.h"
 
@@ -111,30 +112,28 @@ Tensor episode_ncm(const Tensor& bank, const Tensor& support, const Tensor& labe
 
 // --- class_moments
 
-template <typename T, typename Z>
-void class_moments_of(
-    const Tensor& x, const Tensor& order, const Tensor& starts, const Tensor& firsts, const Tensor& pivot, const Tensor& centred,
-    const Tensor& sums, cudaStream_t stream) {
-  const cuda::Labelled<T> rows{read<T>(x), x.stride(0), x.size(0), x.size(1), starts.numel() - 1,
-                               read<int64_t>(order), read<int64_t>(starts), read<int64_t>(firsts)};
-  Tensor partial = torch::stable::new_empty(x, {cuda::segments_of(rows.n, rows.n_classes), rows.d}, ScalarType::Double);
-  cuda::class_moments(rows, read<Z>(pivot), write<Z>(centred), write<double>(partial), write<double>(sums), stream);
-}
-
 std::tuple<Tensor, Tensor> class_moments(
     const Tensor& x, const Tensor& order, const Tensor& starts, const Tensor& firsts, const Tensor& pivot) {
   STD_TORCH_CHECK(x.stride(1) == 1 || x.size(1) == 1, "class_moments: expected features with a unit stride of columns");
   const On on(x);
-  const ScalarType from = x.scalar_type(), to = pivot.scalar_type();
-  Tensor centred = torch::stable::new_empty(x, {x.size(0), x.size(1)}, to);
-  Tensor sums = torch::stable::new_empty(x, {starts.numel() - 1, x.size(1)}, ScalarType::Double);
-  const auto run = [&](auto of) { of(x, order, starts, firsts, pivot, centred, sums, on.stream); };
-  if (to == ScalarType::Float && from == ScalarType::Float) run(class_moments_of<float, float>);
-  else if (to == ScalarType::Float && from == ScalarType::Half) run(class_moments_of<__half, float>);
-  else if (to == ScalarType::Float && from == ScalarType::BFloat16) run(class_moments_of<__nv_bfloat16, float>);
-  else if (to == ScalarType::Double && from == ScalarType::Float) run(class_moments_of<float, double>);
-  else if (to == ScalarType::Double && from == ScalarType::Double) run(class_moments_of<double, double>);
-  else STD_TORCH_CHECK(false, "class_moments: expected features of 32 bits or less about a float32 pivot, or of 32 and more about a float64 one");
+  const int64_t n = x.size(0), d = x.size(1), n_classes = starts.numel() - 1;
+  Tensor centred = torch::stable::new_empty(x, {n, d}, ScalarType::Double);
+  Tensor sums = torch::stable::new_empty(x, {n_classes, d}, ScalarType::Double);
+  Tensor partial = torch::stable::new_empty(x, {cuda::segments_of(n, n_classes), d}, ScalarType::Double);
+  const auto run = [&](const auto* rows) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(rows)>>;
+    const cuda::Labelled<T> labelled{rows, x.stride(0), n, d, n_classes, read<int64_t>(order), read<int64_t>(starts),
+                                     read<int64_t>(firsts)};
+    cuda::class_moments(
+        labelled, read<double>(pivot), write<double>(centred), write<double>(partial), write<double>(sums), on.stream);
+  };
+  switch (x.scalar_type()) {
+    case ScalarType::Float: run(read<float>(x)); break;
+    case ScalarType::Half: run(read<__half>(x)); break;
+    case ScalarType::BFloat16: run(read<__nv_bfloat16>(x)); break;
+    case ScalarType::Double: run(read<double>(x)); break;
+    default: STD_TORCH_CHECK(false, "class_moments: expected float features");
+  }
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return {centred, sums};
 }

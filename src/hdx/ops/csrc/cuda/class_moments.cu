@@ -24,28 +24,28 @@ __device__ int64_t class_of(const int64_t* firsts, int64_t n_classes, int64_t se
   return low;
 }
 
-template <typename T, typename Z>
+template <typename T>
 __global__ void __launch_bounds__(COLUMNS)
-    sum_segments(const __grid_constant__ Labelled<T> x, const Z* pivot, Z* centred, double* partial) {
+    sum_segments(const __grid_constant__ Labelled<T> x, const double* pivot, double* centred, double* partial) {
   const int64_t segment = blockIdx.x, column = int64_t{blockIdx.y} * COLUMNS + threadIdx.x;
   if (column >= x.d || segment >= x.firsts[x.n_classes]) return;
   const int64_t c = class_of(x.firsts, x.n_classes, segment);
   const int64_t begin = x.starts[c] + (segment - x.firsts[c]) * SEGMENT, end = min(begin + SEGMENT, x.starts[c + 1]);
-  const Z at = pivot[column];
+  const double at = pivot[column];
   double sum = 0;
   for (int64_t first = begin; first < end; first += AHEAD) {
     int64_t rows[AHEAD];
-    Z values[AHEAD];
+    double values[AHEAD];
 #pragma unroll
     for (int k = 0; k < AHEAD; ++k) {
       rows[k] = first + k < end ? x.order[first + k] : -1;
-      values[k] = rows[k] >= 0 ? static_cast<Z>(x.rows[rows[k] * x.stride + column]) - at : Z{0};
+      values[k] = rows[k] >= 0 ? static_cast<double>(x.rows[rows[k] * x.stride + column]) - at : 0.0;
     }
 #pragma unroll
     for (int k = 0; k < AHEAD; ++k) {
       if (rows[k] < 0) break;
       centred[rows[k] * x.d + column] = values[k];
-      sum += static_cast<double>(values[k]);
+      sum += values[k];
     }
   }
   partial[segment * x.d + column] = sum;
@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(COLUMNS) sum_classes(const int64_t* firsts, co
 
 }  // namespace
 
-template <typename T, typename Z>
-void class_moments(const Labelled<T>& x, const Z* pivot, Z* centred, double* partial, double* sums, cudaStream_t stream) {
+template <typename T>
+void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums, cudaStream_t stream) {
   if (x.d == 0 || x.n_classes == 0) return;
   const unsigned strips = static_cast<unsigned>((x.d + COLUMNS - 1) / COLUMNS);
   const int64_t segments = segments_of(x.n, x.n_classes);
@@ -70,10 +70,9 @@ void class_moments(const Labelled<T>& x, const Z* pivot, Z* centred, double* par
   sum_classes<<<dim3(static_cast<unsigned>(x.n_classes), strips), COLUMNS, 0, stream>>>(x.firsts, partial, x.d, sums);
 }
 
-template void class_moments(const Labelled<float>&, const float*, float*, double*, double*, cudaStream_t);
-template void class_moments(const Labelled<__half>&, const float*, float*, double*, double*, cudaStream_t);
-template void class_moments(const Labelled<__nv_bfloat16>&, const float*, float*, double*, double*, cudaStream_t);
 template void class_moments(const Labelled<float>&, const double*, double*, double*, double*, cudaStream_t);
+template void class_moments(const Labelled<__half>&, const double*, double*, double*, double*, cudaStream_t);
+template void class_moments(const Labelled<__nv_bfloat16>&, const double*, double*, double*, double*, cudaStream_t);
 template void class_moments(const Labelled<double>&, const double*, double*, double*, double*, cudaStream_t);
 
 }  // namespace hdx::cuda

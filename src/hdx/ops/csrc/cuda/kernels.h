@@ -38,7 +38,7 @@ void episode_ncm(const Episodes& episodes, float* scratch, int64_t* found, int d
 
 // --- class_moments.cu
 
-constexpr int64_t SEGMENT = 64;  // rows of one class that a block sums
+constexpr int64_t SEGMENT = 64;  // rows of one class that a block sums, as class_moments.py has it
 
 // Features with their rows sorted by class; all pointers lie on the device.
 template <typename T>
@@ -54,8 +54,8 @@ struct Labelled {
 inline int64_t segments_of(int64_t n, int64_t n_classes) { return n / SEGMENT + n_classes; }
 
 // centred [n, d]: rows less the pivot [d]; sums [n_classes, d] of those; partial [segments_of(n, n_classes), d] is scratch.
-template <typename T, typename Z>
-void class_moments(const Labelled<T>& x, const Z* pivot, Z* centred, double* partial, double* sums, cudaStream_t stream);
+template <typename T>
+void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums, cudaStream_t stream);
 
 // --- kd_rows.cu: T is float or double
 
