@@ -15,64 +15,83 @@ struct KdTerms {
   double temperature, ce, teacher_ce, kd, target, non_target, non_target_ce;
 };
 
-// Sums over the classes but the target, relative to the largest of their logits:
-// exp((s - max) / T), the same of the teacher, exp(s - max), the teacher's exp(t - max), and with e the second of them and x, y the
-// scaled logits: e (y - x) and -e x.
+// Sums over the classes but the target, of logits a and b of student and teacher relative to the largest:
+// e^(a / T), e = e^(b / T), e^a, e^b, e (b - a) and -e a.
 template <typename T>
 struct KdSums {
   T student, teacher, hard, teacher_hard, gap, cross;
 };
 
-// e^x for x <= 0 in float32 to about one unit in the last place; 0 below 2^-126, NaN for NaN.
-HDX_MATH float kd_exp(float x) {
+// How a class's exponential at temperature 1 is made.
+enum KdHard {
+  kdNotWanted = 0,
+  kdOwn = 1,     // on its own
+  kdSquare = 2,  // T = 2: from e^(a / T), which costs little
+  kdFourth = 4,  // T = 4
+};
+
+// e^(x scale) for x <= 0 in float32: within one unit in the last place of the rounded exponent's; 0 where it is below 2^-126, NaN for NaN.
+HDX_MATH float kd_exp(float x, float scale) {
 #if defined(__CUDA_ARCH__)
-  return expf(x);  // __expf loses digits where x is far below 0
+  return expf(x * scale);  // __expf loses digits where x is far below 0
 #else
-  const float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits
-  const float below = x < -88.02969f ? -88.02969f : x;
-  const float shifted = below * 1.44269504f + shifter;
-  const float n = shifted - shifter;
-  const float r = (below - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  int32_t bits;
+  const float shifter = 12583039.0f;  // 1.5 * 2^23 + 127: adding it rounds to an integer n, and n + 127 stands in the low bits
+  const float exponent = x * (scale * 1.44269504f);
+  const float z = exponent < -127.0f ? -127.0f : exponent;
+  const float shifted = z + shifter;
+  const float r = z - (shifted - shifter);
+  float p = 1.5353362e-4f;  // 2^r for |r| <= 1/2, minimax with p(0) = 1
+  p = p * r + 1.3398875e-3f;
+  p = p * r + 9.6184369e-3f;
+  p = p * r + 5.5503324e-2f;
+  p = p * r + 2.4022648e-1f;
+  p = p * r + 6.9314718e-1f;
+  p = p * r + 1.0f;
+  uint32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  bits = static_cast<int32_t>(static_cast<uint32_t>(bits - 0x4B400000 + 127) << 23);  // 2^n; 0 for n = -127
+  bits <<= 23;  // 2^n; 0 for n = -127
   float power;
   std::memcpy(&power, &bits, sizeof power);
   return p * power;
 #endif
 }
 
-HDX_MATH double kd_exp(double x) { return exp(x); }
+HDX_MATH double kd_exp(double x, double scale) { return exp(x * scale); }
+
+template <typename T>
+HDX_MATH T kd_exp(T x) {
+  return kd_exp(x, T(1));
+}
+
+// e^x, of which e = e^(x / T) is known.
+template <int Hard, typename T>
+HDX_MATH T kd_hard(T x, T e) {
+  if (Hard == kdSquare) return e * e;
+  if (Hard == kdFourth) return (e * e) * (e * e);
+  return Hard == kdOwn ? kd_exp(x) : T(0);
+}
 
 // What a class other than the target adds. A class at -inf, and one that the teacher rules out, adds nothing but to the student's sums.
-template <bool Hard, bool TeacherHard, typename T>
+template <int Hard, int TeacherHard, typename T>
 HDX_MATH KdSums<T> kd_class(T s, T t, T student_max, T teacher_max, T scale) {
-  const T below = s - student_max, teacher_below = t - teacher_max;
-  const T x = below * scale, y = teacher_below * scale;
-  const T e = kd_exp(y);
+  const T a = s - student_max, b = t - teacher_max;
+  const T own = kd_exp(a, scale), e = kd_exp(b, scale);
   KdSums<T> sums;
-  sums.student = kd_exp(x);
+  sums.student = own;
   sums.teacher = e;
-  sums.hard = Hard ? kd_exp(below) : T(0);
-  sums.teacher_hard = TeacherHard ? kd_exp(teacher_below) : T(0);
-  sums.gap = e == T(0) ? T(0) : e * (y - x);
-  sums.cross = e == T(0) ? T(0) : -e * x;
+  sums.hard = kd_hard<Hard>(a, own);
+  sums.teacher_hard = kd_hard<TeacherHard>(b, e);
+  sums.gap = e == T(0) ? T(0) : e * (b - a);
+  sums.cross = e == T(0) ? T(0) : -e * a;
   return sums;
 }
 
 // d loss / d s of a class other than the target, from a row's slopes.
-template <bool Hard, typename T>
+template <int Hard, typename T>
 HDX_MATH T kd_slope(T s, T t, T student_max, T teacher_max, T scale, T student_slope, T teacher_slope, T hard_slope) {
-  const T below = s - student_max;
-  const T slope = student_slope * kd_exp(below * scale) - teacher_slope * kd_exp((t - teacher_max) * scale);
-  return Hard ? slope + hard_slope * kd_exp(below) : slope;
+  const T a = s - student_max, own = kd_exp(a, scale);
+  const T slope = student_slope * own - teacher_slope * kd_exp(t - teacher_max, scale);
+  return Hard == kdNotWanted ? slope : slope + hard_slope * kd_hard<Hard>(a, own);
 }
 
 HDX_MATH double kd_softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
@@ -104,8 +123,8 @@ HDX_MATH double kd_row(const KdSums<double>& sums, double s, double t, bool labe
     loss += binary * (kd_times(q, kd_softplus(-u) - kd_softplus(-v)) + kd_times(rest_q, kd_softplus(u) - kd_softplus(v)));
   }
   if (!teacher_alone) {
-    const double gap = alone ? HUGE_VAL : sums.gap / sums.teacher + log_sum - teacher_log_sum;
-    const double cross = alone ? HUGE_VAL : sums.cross / sums.teacher + log_sum;
+    const double gap = alone ? HUGE_VAL : sums.gap / sums.teacher / temperature + log_sum - teacher_log_sum;
+    const double cross = alone ? HUGE_VAL : sums.cross / sums.teacher / temperature + log_sum;
     loss += kd_times(terms.kd * rest_q + terms.non_target, gap) + kd_times(terms.non_target_ce, cross);
   }
 

@@ -23,56 +23,59 @@ constexpr int64_t kTask = 1 << 14;  // classes below which a further thread does
 template <typename T>
 constexpr T kNone = -std::numeric_limits<T>::infinity();
 
-// A piece of both rows and its first class; short pieces are copied and padded to whole lanes.
+// Both rows, a piece of whole lanes after the other. The lanes with the target and those at the end are copied, and the target and
+// what lies beyond the row are -inf there: no loop over a piece needs to ask.
 template <typename T>
-struct Piece {
-  const T *s, *t;
-  int n;
-  int target;  // place of the target in the piece, -1 where it lies elsewhere
-  alignas(64) T student[kLanes], teacher[kLanes];
+struct Pieces {
+  const T *student, *teacher;
+  int64_t n, target, first = 0;
+  const T *s = nullptr, *t = nullptr;
+  int size = 0;
+  alignas(64) T own[kLanes], asked[kLanes];
 
-  HDX_MATH Piece(const T* student_row, const T* teacher_row, int64_t first, int64_t n_classes, int64_t y) {
-    const int64_t left = n_classes - first;
-    s = student_row + first;
-    t = teacher_row + first;
-    n = left >= kBlock ? kBlock : static_cast<int>(left / kLanes * kLanes);
-    if (n == 0) {
+  HDX_MATH Pieces(const T* student, const T* teacher, int64_t n, int64_t target)
+      : student(student), teacher(teacher), n(n), target(target) {}
+
+  HDX_MATH bool next() {
+    if (first >= n) return false;
+    const int64_t around = target / kLanes * kLanes, whole = n / kLanes * kLanes;
+    s = student + first;
+    t = teacher + first;
+    if (first == around || first == whole) {
+      size = kLanes;
       for (int j = 0; j < kLanes; ++j) {
-        student[j] = j < left ? s[j] : kNone<T>;
-        teacher[j] = j < left ? t[j] : kNone<T>;
+        const bool counts = first + j < n && first + j != target;
+        own[j] = counts ? s[j] : kNone<T>;
+        asked[j] = counts ? t[j] : kNone<T>;
       }
-      s = student;
-      t = teacher;
-      n = kLanes;
+      s = own;
+      t = asked;
+    } else {
+      size = static_cast<int>(std::min<int64_t>(kBlock, (first < around ? around : whole) - first));
     }
-    target = y >= first && y < first + n ? static_cast<int>(y - first) : -1;
+    first += size;
+    return true;
   }
 };
 
 template <typename T>
-HDX_MATH void maxima(const Piece<T>& piece, T& student_max, T& teacher_max) {
-  const T *s = piece.s, *t = piece.t;
-  const int target = piece.target;
+HDX_MATH void maxima(const T* s, const T* t, int n, T& student_max, T& teacher_max) {
   T a = student_max, b = teacher_max;
 #pragma omp simd reduction(max : a, b)
-  for (int j = 0; j < piece.n; ++j) {
-    const T own = j == target ? kNone<T> : s[j], asked = j == target ? kNone<T> : t[j];
-    a = own > a ? own : a;
-    b = asked > b ? asked : b;
+  for (int j = 0; j < n; ++j) {
+    a = s[j] > a ? s[j] : a;
+    b = t[j] > b ? t[j] : b;
   }
   student_max = a;
   teacher_max = b;
 }
 
-template <bool Hard, bool TeacherHard, typename T>
-HDX_MATH void add(const Piece<T>& piece, T student_max, T teacher_max, T scale, KdSums<double>& sums) {
-  const T *s = piece.s, *t = piece.t;
-  const int target = piece.target;
+template <int Hard, int TeacherHard, typename T>
+HDX_MATH void add(const T* s, const T* t, int n, T student_max, T teacher_max, T scale, KdSums<double>& sums) {
   T student = 0, teacher = 0, hard = 0, teacher_hard = 0, gap = 0, cross = 0;
 #pragma omp simd reduction(+ : student, teacher, hard, teacher_hard, gap, cross)
-  for (int j = 0; j < piece.n; ++j) {
-    const T own = j == target ? kNone<T> : s[j], asked = j == target ? kNone<T> : t[j];
-    const KdSums<T> one = hdx::kd_class<Hard, TeacherHard>(own, asked, student_max, teacher_max, scale);
+  for (int j = 0; j < n; ++j) {
+    const KdSums<T> one = hdx::kd_class<Hard, TeacherHard>(s[j], t[j], student_max, teacher_max, scale);
     student += one.student;
     teacher += one.teacher;
     hard += one.hard;
@@ -95,24 +98,19 @@ HDX_MATH int64_t first_largest(const T* row, int64_t n) {
   return best;
 }
 
-template <bool Hard, bool TeacherHard, typename T>
+template <int Hard, int TeacherHard, typename T>
 HDX_MATH void row_forward(const T* s, const T* t, int64_t n, int64_t y, bool labelled, const KdTerms& terms, T* loss, T* kept) {
   T student_max = kNone<T>, teacher_max = kNone<T>;
-  for (int64_t first = 0; first < n;) {
-    const Piece<T> piece(s, t, first, n, y);
-    maxima(piece, student_max, teacher_max);
-    first += piece.n;
-  }
-  if (student_max == kNone<T>) student_max = 0;
+  for (Pieces<T> pieces(s, t, n, y); pieces.next();) maxima(pieces.s, pieces.t, pieces.size, student_max, teacher_max);
+  if (student_max == kNone<T>) student_max = 0;  // the target is alone
   if (teacher_max == kNone<T>) teacher_max = 0;
   KdSums<double> sums{};
-  for (int64_t first = 0; first < n;) {
-    const Piece<T> piece(s, t, first, n, y);
-    add<Hard, TeacherHard>(piece, student_max, teacher_max, static_cast<T>(1 / terms.temperature), sums);
-    first += piece.n;
+  const T scale = static_cast<T>(1 / terms.temperature);
+  for (Pieces<T> pieces(s, t, n, y); pieces.next();) {
+    add<Hard, TeacherHard>(pieces.s, pieces.t, pieces.size, student_max, teacher_max, scale, sums);
   }
-  if (!Hard) sums.hard = sums.student;
-  if (!TeacherHard) sums.teacher_hard = sums.teacher;
+  if (Hard == hdx::kdNotWanted) sums.hard = sums.student;
+  if (TeacherHard == hdx::kdNotWanted) sums.teacher_hard = sums.teacher;
   double slopes[4];
   const double own = static_cast<double>(s[y]) - student_max, asked = static_cast<double>(t[y]) - teacher_max;
   *loss = static_cast<T>(hdx::kd_row(sums, own, asked, labelled, terms, slopes));
@@ -128,26 +126,37 @@ struct Rows {
   int64_t stride;
 };
 
+// How exponentials at temperature 1 are made where they are wanted.
+int hard_of(double temperature, bool wanted) {
+  if (!wanted || temperature == 1) return hdx::kdNotWanted;
+  return temperature == 2 ? hdx::kdSquare : temperature == 4 ? hdx::kdFourth : hdx::kdOwn;
+}
+
 template <typename T>
 HDX_MATH void rows_forward(Rows<T> student, Rows<T> teacher, const int64_t* labels, int64_t n, const KdTerms& terms,
                            int64_t begin, int64_t end, T* loss, T* kept, int64_t* targets) {
-  const bool hard = terms.temperature != 1 && (terms.ce != 0 || terms.teacher_ce != 0);
-  const bool teacher_hard = terms.temperature != 1 && terms.teacher_ce != 0;
+  const int hard = hard_of(terms.temperature, terms.ce != 0 || terms.teacher_ce != 0);
+  const bool teacher_hard = hard != hdx::kdNotWanted && terms.teacher_ce != 0;
   for (int64_t i = begin; i < end; ++i) {
     const T *s = student.data + i * student.stride, *t = teacher.data + i * teacher.stride;
     const int64_t y = labels[i] < 0 ? first_largest(t, n) : labels[i];
+    const bool labelled = labels[i] >= 0;
     targets[i] = y;
     if (teacher_hard) {
-      row_forward<true, true>(s, t, n, y, labels[i] >= 0, terms, loss + i, kept + 6 * i);
-    } else if (hard) {
-      row_forward<true, false>(s, t, n, y, labels[i] >= 0, terms, loss + i, kept + 6 * i);
+      row_forward<hdx::kdOwn, hdx::kdOwn>(s, t, n, y, labelled, terms, loss + i, kept + 6 * i);
+    } else if (hard == hdx::kdOwn) {
+      row_forward<hdx::kdOwn, hdx::kdNotWanted>(s, t, n, y, labelled, terms, loss + i, kept + 6 * i);
+    } else if (hard == hdx::kdSquare) {
+      row_forward<hdx::kdSquare, hdx::kdNotWanted>(s, t, n, y, labelled, terms, loss + i, kept + 6 * i);
+    } else if (hard == hdx::kdFourth) {
+      row_forward<hdx::kdFourth, hdx::kdNotWanted>(s, t, n, y, labelled, terms, loss + i, kept + 6 * i);
     } else {
-      row_forward<false, false>(s, t, n, y, labels[i] >= 0, terms, loss + i, kept + 6 * i);
+      row_forward<hdx::kdNotWanted, hdx::kdNotWanted>(s, t, n, y, labelled, terms, loss + i, kept + 6 * i);
     }
   }
 }
 
-template <bool Hard, typename T>
+template <int Hard, typename T>
 HDX_MATH void row_backward(const T* s, const T* t, int64_t n, int64_t y, T scale, T upstream, const T* kept, T* out) {
   const T student_max = kept[0], teacher_max = kept[1];
   const T a = kept[2] * upstream, b = kept[3] * upstream, c = kept[4] * upstream;
@@ -155,11 +164,12 @@ HDX_MATH void row_backward(const T* s, const T* t, int64_t n, int64_t y, T scale
 #pragma omp simd
   for (int64_t j = 0; j < whole; ++j) out[j] = hdx::kd_slope<Hard>(s[j], t[j], student_max, teacher_max, scale, a, b, c);
   if (whole < n) {
-    const Piece<T> piece(s, t, whole, n, -1);
-    alignas(64) T last[kLanes];
+    alignas(64) T own[kLanes] = {}, asked[kLanes] = {}, last[kLanes];
+    std::copy(s + whole, s + n, own);
+    std::copy(t + whole, t + n, asked);
 #pragma omp simd
     for (int j = 0; j < kLanes; ++j) {
-      last[j] = hdx::kd_slope<Hard>(piece.student[j], piece.teacher[j], student_max, teacher_max, scale, a, b, c);
+      last[j] = hdx::kd_slope<Hard>(own[j], asked[j], student_max, teacher_max, scale, a, b, c);
     }
     std::copy(last, last + (n - whole), out + whole);
   }
@@ -174,10 +184,15 @@ HDX_MATH void rows_backward(const T* upstream, int64_t upstream_stride, Rows<T> 
   for (int64_t i = begin; i < end; ++i) {
     const T *s = student.data + i * student.stride, *t = teacher.data + i * teacher.stride, *own = kept + 6 * i;
     const T g = upstream[i * upstream_stride];
-    if (own[4] != 0) {
-      row_backward<true>(s, t, n, targets[i], scale, g, own, out + i * n);
+    const int hard = hard_of(temperature, own[4] != 0);
+    if (hard == hdx::kdOwn) {
+      row_backward<hdx::kdOwn>(s, t, n, targets[i], scale, g, own, out + i * n);
+    } else if (hard == hdx::kdSquare) {
+      row_backward<hdx::kdSquare>(s, t, n, targets[i], scale, g, own, out + i * n);
+    } else if (hard == hdx::kdFourth) {
+      row_backward<hdx::kdFourth>(s, t, n, targets[i], scale, g, own, out + i * n);
     } else {
-      row_backward<false>(s, t, n, targets[i], scale, g, own, out + i * n);
+      row_backward<hdx::kdNotWanted>(s, t, n, targets[i], scale, g, own, out + i * n);
     }
   }
 }
