@@ -21,6 +21,7 @@ SEGMENT = 64  # rows of a class that the CUDA kernel sums at once
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 dispatch.declare("class_gram", "(Tensor features, Tensor pivot) -> Tensor", dtypes=FLOATS, devices=("cpu",))
+dispatch.declare("class_probe", "(Tensor features, Tensor pivot, Tensor probes) -> Tensor", devices=("cpu",))
 dispatch.declare(
     "class_moments",
     "(Tensor features, Tensor order, Tensor starts, Tensor firsts, Tensor pivot) -> (Tensor, Tensor)",
@@ -32,6 +33,11 @@ dispatch.declare(
 @torch.library.register_fake("hdx::class_gram")
 def _fake_gram(features: Tensor, pivot: Tensor) -> Tensor:
     return features.new_empty(features.shape[1], features.shape[1], dtype=torch.float64)
+
+
+@torch.library.register_fake("hdx::class_probe")
+def _fake_probe(features: Tensor, pivot: Tensor, probes: Tensor) -> Tensor:
+    return features.new_empty(len(features), len(probes), dtype=torch.float64)
 
 
 @torch.library.register_fake("hdx::class_moments")
@@ -110,13 +116,13 @@ def reference(features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, *
 
 def composite(features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, *, gram: bool, floor: float) -> Sums:
     """As `reference`, with float32 products by the BLAS where they do no harm."""
-    return _by_float32(_gram.by_blas, features, labels, n_classes, pivot, gram, floor)
+    return _by_float32(_gram.BLAS, features, labels, n_classes, pivot, gram, floor)
 
 
 def native(features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, *, gram: bool, floor: float) -> Sums:
     """By float32 products in C++ (CPU), or centred and summed in one read in CUDA C++, with float64 products."""
     if features.device.type == "cpu":
-        return _by_float32(_by_kernel, features, labels, n_classes, pivot, gram, floor)
+        return _by_float32(KERNEL, features, labels, n_classes, pivot, gram, floor)
     counts = torch.bincount(labels, minlength=n_classes)
     sums = pivot.new_zeros(n_classes, len(pivot))
     total = pivot.new_zeros(len(pivot), len(pivot)) if gram else None
@@ -134,41 +140,39 @@ FORMS: dict[str, Callable[..., Sums]] = {"native": native, "composite": composit
 
 
 def _by_float32(
-    product: Callable[[Tensor, Tensor], Tensor],
-    features: Tensor,
-    labels: Tensor,
-    n_classes: int,
-    pivot: Tensor,
-    gram: bool,
-    floor: float,
+    by: _gram.Products, features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, gram: bool, floor: float
 ) -> Sums:
     if not gram or features.dtype == torch.float64 or features.device.type != "cpu":
         return reference(features, labels, n_classes, pivot, gram=gram, floor=floor)
     parts = [
-        _block(product, x, y, n_classes, pivot, floor) or reference(x, y, n_classes, pivot, gram=True, floor=floor)
+        _block(by, x, y, n_classes, pivot, floor) or reference(x, y, n_classes, pivot, gram=True, floor=floor)
         for x, y in zip(features.split(BLOCK), labels.split(BLOCK))
     ]
     counts, sums, grams = zip(*parts)
     return Sums(sum(counts), sum(sums), sum(grams))
 
 
-def _block(
-    product: Callable[[Tensor, Tensor], Tensor], features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, floor: float
-) -> Sums | None:
+def _block(by: _gram.Products, features: Tensor, labels: Tensor, n_classes: int, pivot: Tensor, floor: float) -> Sums | None:
     """By float32 products about the pivot rounded to float32, so that one subtraction rounds once; None where they do harm."""
     if len(features) < _gram.CHUNK:
         return None
     near = pivot.float()
     about = reference(features, labels, n_classes, near.double(), gram=False, floor=floor)
-    found = Sums(about.counts, about.sums, product(features, near))
-    assert found.gram is not None
-    if not _gram.rounding(found.gram, found.sums, found.counts, floor, features, near) < _gram.TOLERANCE:
+    gram = by.gram(features, near)
+    if not _gram.rounding(gram, about.sums, about.counts, floor, features, near, by.probe) < _gram.TOLERANCE:
         return None
-    return found.moved(near.double() - pivot)
+    return Sums(about.counts, about.sums, gram).moved(near.double() - pivot)
 
 
-def _by_kernel(features: Tensor, pivot: Tensor) -> Tensor:
+def _gram_by_kernel(features: Tensor, pivot: Tensor) -> Tensor:
     return torch.ops.hdx.class_gram(_unit_columns(features.float()), pivot)
+
+
+def _probe_by_kernel(features: Tensor, pivot: Tensor, probes: Tensor) -> Tensor:
+    return torch.ops.hdx.class_probe(_unit_columns(features.float()), pivot, probes)
+
+
+KERNEL = _gram.Products(_gram_by_kernel, _probe_by_kernel)
 
 
 def _unit_columns(features: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 // Rows are centred and packed in panels of 32 columns; a tile of the result is a short product of two panels that stays in
 // registers. Each tile is summed in the order of the rows by one thread: the result does not depend on their number.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
@@ -21,6 +22,14 @@ constexpr int64_t ROUND = 8 * DEEP;  // rows packed at a time
 
 typedef float Vector8 __attribute__((vector_size(32)));
 typedef float Vector16 __attribute__((vector_size(64)));
+typedef double Doubles8 __attribute__((vector_size(64)));
+
+template <typename Vector, typename T>
+HDX_MATH Vector load(const T* from) {
+  Vector loaded;
+  std::memcpy(&loaded, from, sizeof loaded);
+  return loaded;
+}
 
 struct Packed {
   const float* values;  // [ROUND / DEEP, panels, DEEP, PANEL]
@@ -36,7 +45,7 @@ HDX_MATH void tile(const float* a, const float* b, int64_t depth, double* out, i
   Vector sums[M][N] = {};
   for (int64_t k = 0; k < depth; ++k, a += PANEL, b += PANEL) {
     Vector right[N];
-    for (int j = 0; j < N; ++j) right[j] = *reinterpret_cast<const Vector*>(b + j * width);
+    for (int j = 0; j < N; ++j) right[j] = load<Vector>(b + j * width);
     for (int i = 0; i < M; ++i) {
       for (int j = 0; j < N; ++j) sums[i][j] += a[i] * right[j];
     }
@@ -128,6 +137,41 @@ Tensor class_gram(const Tensor& features, const Tensor& pivot) {
   return out;
 }
 
+// out [n, 8] = (x - pivot) probes^T: the subtraction in float32, as `pack` has it, the rest in float64.
+HDX_CLONES void project(const float* x, int64_t stride, int64_t d, const float* pivot, const double* probes, int64_t n, double* out) {
+  for (int64_t r = 0; r < n; ++r, x += stride, out += 8) {
+    Doubles8 sums[8] = {};
+    int64_t i = 0;
+    for (; i + 8 <= d; i += 8) {
+      const Doubles8 z = __builtin_convertvector(load<Vector8>(x + i) - load<Vector8>(pivot + i), Doubles8);
+#pragma GCC unroll 8
+      for (int64_t k = 0; k < 8; ++k) sums[k] += z * load<Doubles8>(probes + k * d + i);
+    }
+    for (int64_t k = 0; k < 8; ++k) {
+      out[k] = 0;
+      for (int64_t l = 0; l < 8; ++l) out[k] += sums[k][l];
+      for (int64_t t = i; t < d; ++t) out[k] += static_cast<double>(x[t] - pivot[t]) * probes[k * d + t];
+    }
+  }
+}
+
+// features [N, D] float32 with unit column stride, pivot [D] float32, probes [8, D] float64. Returns: [N, 8] float64.
+Tensor class_probe(const Tensor& features, const Tensor& pivot, const Tensor& probes) {
+  const int64_t n = features.size(0), d = features.size(1), stride = features.stride(0);
+  STD_TORCH_CHECK(probes.size(0) == 8, "Expected 8 probes, got ", probes.size(0));
+  Tensor out = torch::stable::empty({n, 8}, torch::headeronly::ScalarType::Double);
+  const float *x = features.const_data_ptr<float>(), *p = pivot.const_data_ptr<float>();
+  const double* u = probes.const_data_ptr<double>();
+  double* to = out.mutable_data_ptr<double>();
+  torch::stable::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    project(x + begin * stride, stride, d, p, u, end - begin, to + begin * 8);
+  });
+  return out;
+}
+
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(hdx, CPU, m) { m.impl("class_gram", TORCH_BOX(&class_gram)); }
+STABLE_TORCH_LIBRARY_IMPL(hdx, CPU, m) {
+  m.impl("class_gram", TORCH_BOX(&class_gram));
+  m.impl("class_probe", TORCH_BOX(&class_probe));
+}
