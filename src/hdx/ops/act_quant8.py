@@ -29,6 +29,7 @@ from hdx.ops import dispatch
 
 GROUP = 256
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+CHUNK = 1 << 16  # values that torch packs at a time on a CPU, whose caches hold them
 SMALLEST = 16 * GROUP  # values; what is smaller stays as it is, since there is nothing to gain
 
 dispatch.declare("act_quant8", "(Tensor x, int seed) -> (Tensor, Tensor)", dtypes=DTYPES)
@@ -66,9 +67,17 @@ def act_dequant8(codes: Tensor, ranges: Tensor, dtype: torch.dtype) -> Tensor:
 
 def reference_quant(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """`act_quant8` in torch, bit for bit what the native form gives."""
-    n, groups = len(x), -(-len(x) // GROUP)
-    if n == 0:
+    if len(x) == 0:
         return x.new_empty(0, dtype=torch.uint8), x.new_empty(0, 2, dtype=torch.float32)
+    size = CHUNK if x.device.type == "cpu" else len(x)
+    parts = [_quant(part, seed, number * size) for number, part in enumerate(x.split(size))]
+    codes, ranges = zip(*parts)
+    return torch.cat(codes), torch.cat(ranges)
+
+
+def _quant(x: Tensor, seed: int, first: int) -> tuple[Tensor, Tensor]:
+    """Codes and ranges of a part, of which the first value has the index `first`."""
+    n, groups = len(x), -(-len(x) // GROUP)
     values = torch.cat([x.float(), x[-1:].float().expand(groups * GROUP - n)]).view(groups, GROUP)
     low, high = values.aminmax(dim=1, keepdim=True)  # [groups, 1]
     positive = values.where(values > 0, torch.inf).amin(1, keepdim=True)
@@ -79,7 +88,7 @@ def reference_quant(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     low, step = low.masked_fill(broken, torch.nan), step.masked_fill(broken, torch.nan)
     steps = (values - low) / step
     whole = steps.floor()
-    up = _draws(seed, groups * GROUP, x.device).view(groups, GROUP) < steps - whole
+    up = _draws(seed, first, groups * GROUP, x.device).view(groups, GROUP) < steps - whole
     codes = (zeros + whole + up).clamp(max=255).where(step > 0, zeros)  # one value, and maybe 0
     codes = codes.masked_fill(zeros & (values == 0), 0)
     return codes.to(torch.uint8).view(-1)[:n], torch.cat([low, torch.where(zeros, -step, step)], dim=1)
@@ -95,12 +104,12 @@ def reference_dequant(codes: Tensor, ranges: Tensor, dtype: torch.dtype) -> Tens
     return values.masked_fill(zeros & (numbers == 0), 0).to(dtype).view(-1)[:n]
 
 
-def _draws(seed: int, n: int, device: torch.device) -> Tensor:
-    """[n] uniform multiples of 2^-24 in [0, 1): a hash of the seed and of 0 … n - 1 (`csrc/quant_math.h`)."""
-    first = _mix(torch.tensor(seed & _WORD))
-    second = _mix(first ^ (seed >> 32 & _WORD) ^ 0x9E3779B9)
-    index = torch.arange(n, device=device)
-    return (_mix(_mix(index & _WORD ^ first.item()) ^ (index >> 32) ^ second.item()) >> 8).float() * 2**-24
+def _draws(seed: int, first: int, n: int, device: torch.device) -> Tensor:
+    """[n] uniform multiples of 2^-24 in [0, 1): a hash of the seed and of `first` … `first` + n - 1 (`csrc/quant_math.h`)."""
+    low = _mix(torch.tensor(seed & _WORD))
+    high = int(_mix(low ^ (seed >> 32 & _WORD) ^ 0x9E3779B9))
+    index = torch.arange(first, first + n, device=device)
+    return (_mix(_mix(index & _WORD ^ int(low)) ^ (index >> 32) ^ high) >> 8).float() * 2**-24
 
 
 _WORD = 0xFFFFFFFF
