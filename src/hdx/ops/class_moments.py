@@ -7,13 +7,15 @@ pays. A GPU is left its float64 products, since a user's setting may cut those i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hdx.ops import _gram, dispatch
+from hdx.ops.bench import Case
 
 CHUNK = 1024  # rows converted to float64 at a time: a copy of 6 MB for D = 768, which caches hold
 BLOCK = 32 * _gram.CHUNK  # rows whose rounding is measured together
@@ -62,7 +64,9 @@ class Sums(NamedTuple):
     def moved(self, shift: Tensor) -> Sums:
         """The same about `pivot - shift`, for a shift [D] float64."""
         sums = self.sums + self.counts[:, None] * shift
-        return Sums(self.counts, sums, None if self.gram is None else moved(self.gram, self.sums.sum(0), self.counts.sum(), shift))
+        return Sums(
+            self.counts, sums, None if self.gram is None else moved(self.gram, self.sums.sum(0), self.counts.sum(), shift)
+        )
 
 
 def moved(gram: Tensor, sums: Tensor, n: Tensor, shift: Tensor) -> Tensor:
@@ -181,3 +185,32 @@ def _unit_columns(features: Tensor) -> Tensor:
 
 def _starts(lengths: Tensor) -> Tensor:
     return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+
+
+def cases(device: str) -> Iterator[Case]:
+    """50,000 features of 512 in 100 classes (see `hdx.ops.bench`)."""
+    n, d, n_classes = 50_000, 512, 100
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(n_classes, (n,), generator=generator)
+    features = torch.randn(n, d, generator=generator) + torch.randn(n_classes, d, generator=generator)[labels] + 3
+    features, labels = features.to(device), labels.to(device)
+    pivot = features[:CHUNK].mean(0, dtype=torch.float64)
+    args = (features, labels, n_classes, pivot)
+
+    def eager() -> Tensor:
+        z = features.double() - pivot
+        torch.zeros(n_classes, d, dtype=torch.float64, device=device).index_add_(0, labels, z)
+        return z.T @ z
+
+    forms: dict[str, Callable[[], object]] = {"eager float64": eager}
+    for name in ("reference", "composite"):
+        forms[name] = partial(FORMS[name], *args, gram=True, floor=0.0)
+    if not dispatch.why_not("class_moments" if device == "cuda" else "class_gram", features):
+        forms["native"] = partial(native, *args, gram=True, floor=0.0)
+    yield Case(
+        name="class_moments 50,000 x 512, 100 classes",
+        bytes=4.0 * n * d,
+        flops=1.0 * n * d * (d + 1),
+        forms=forms,
+        note="FLOPs of one half of the symmetric product",
+    )

@@ -144,7 +144,7 @@ def why_not(name: str, *tensors: Tensor) -> str:
 def status(name: str, device: str) -> str:
     """Why op `name` has no native form on a device here; "" where it has one."""
     if device not in OPS[name].devices:
-        return "not written: torch is as fast"
+        return f"written for {' and '.join(OPS[name].devices)}"
     if _missing[device]:
         return _missing[device]
     built = torch._C._dispatch_has_kernel_for_dispatch_key(f"hdx::{name}", device.upper())

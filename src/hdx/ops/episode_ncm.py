@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hdx.ops import dispatch
+from hdx.ops.bench import Case
 
 FLOATS = {"cpu": 6 * 2**20, "cuda": 2**28}  # that the composite form gathers at a time; on a CPU its caches hold them
 
-dispatch.declare(
-    "episode_ncm", "(Tensor bank, Tensor support, Tensor labels, Tensor query, int ways, bool cosine) -> Tensor"
-)
+dispatch.declare("episode_ncm", "(Tensor bank, Tensor support, Tensor labels, Tensor query, int ways, bool cosine) -> Tensor")
 
 
 @torch.library.register_fake("hdx::episode_ncm")
@@ -96,3 +98,38 @@ def native(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways: i
 
 
 FORMS = {"native": native, "composite": composite, "reference": reference}
+
+
+def cases(device: str) -> Iterator[Case]:
+    """10,000 5-way 5-shot episodes with 15 queries a class, 640 features of 12,000 images (see `hdx.ops.bench`)."""
+    n_episodes, ways, shots, queries, n, d = 10_000, 5, 5, 15, 12_000, 640
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.randn(n, d, generator=generator).relu().to(device)
+    rows = torch.randint(n, (n_episodes, ways * (shots + queries)), generator=generator).to(device)
+    support, query = (part.contiguous() for part in rows.split([ways * shots, ways * queries], 1))
+    labels = torch.arange(ways, device=device).repeat_interleave(shots).expand(n_episodes, -1).contiguous()
+
+    def loop() -> list[Tensor]:
+        found = []
+        for own, asked in zip(support, query):
+            means = bank[own].view(ways, shots, d).mean(1)
+            found.append((bank[asked] @ means.T - 0.5 * means.square().sum(1)).argmax(1))
+        return found
+
+    def gathered() -> list[Tensor]:
+        found = []
+        for own, asked in zip(support.split(40), query.split(40)):
+            means = bank[own].view(-1, ways, shots, d).mean(2)
+            found.append(torch.baddbmm(means.square().sum(2)[:, None], bank[asked], means.mT, beta=-0.5).argmax(2))
+        return found
+
+    forms = {"loop": loop, "gather + bmm": gathered, "composite": partial(composite, bank, support, labels, query, ways, False)}
+    if not dispatch.why_not("episode_ncm", bank):
+        forms["native"] = partial(native, bank, support, labels, query, ways, False)
+    yield Case(
+        name="episode_ncm 10,000 x 5-way 5-shot, 15 queries, D = 640",
+        bytes=4.0 * n_episodes * ways * (shots + queries) * d,
+        flops=2.0 * n_episodes * ways * queries * ways * d,
+        forms=forms,
+        note="rows are read from anywhere in 31 MB, which a copy is not",
+    )
