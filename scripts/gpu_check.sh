@@ -35,7 +35,7 @@ step() {
     step hdx ops build --cuda
     step hdx ops doctor
     step "$python" -m pytest -m gpu tests/unit/ops
-    step hdx ops bench --csv "$results/$label.csv"
+    step hdx ops bench --cuda --csv "$results/$label.csv"
     step "$python" scripts/bench/activations.py
     if [ -s "$failures" ]; then
         echo

@@ -16,8 +16,9 @@ that takes statistics of its input are not linear: they gain a bias of second or
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from hdx.ops import dispatch
+from hdx.ops.bench import Case
 
 GROUP = 256
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -185,3 +187,20 @@ class saved8(torch.autograd.graph.saved_tensors_hooks):
 
 def _unpack(saved: Tensor | Packed) -> Tensor:
     return saved.unpack() if isinstance(saved, Packed) else saved
+
+
+def cases(device: str) -> Iterator[Case]:
+    """There and back of what a ReLU leaves: 2^20 values, or 2^26 on a GPU (see `hdx.ops.bench`)."""
+    n = 1 << (26 if device == "cuda" else 20)
+    x = torch.randn(n, generator=torch.Generator().manual_seed(0)).relu_().to(device)
+    codes, ranges = reference_quant(x, 0)
+    native = not dispatch.why_not("act_quant8", x)
+    there: dict[str, Callable[[], object]] = {"reference": partial(reference_quant, x, 0)}
+    back: dict[str, Callable[[], object]] = {"reference": partial(reference_dequant, codes, ranges, x.dtype)}
+    if native:
+        there["native"] = partial(torch.ops.hdx.act_quant8, x, 0)
+        back["native"] = partial(torch.ops.hdx.act_dequant8, codes, ranges, x.dtype)
+    moved = (4 + 1 + 8 / GROUP) * n
+    note = "" if device == "cuda" else "on a CPU arithmetic bounds it: about 25 operations a value for the random number alone"
+    yield Case(f"act_quant8 {n:,} values", bytes=moved, flops=4.0 * n, forms=there, note=note)
+    yield Case(f"act_dequant8 {n:,} values", bytes=moved, flops=2.0 * n, forms=back)

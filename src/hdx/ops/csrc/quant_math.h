@@ -83,10 +83,9 @@ HDX_MATH float plus(float a, float b) {
 HDX_MATH uint8_t encode(float x, const Range& range, float u) {
   const bool zeros = keeps_zeros(range);
   const float step = fabsf(range.step), base = zeros ? 1.0f : 0.0f;
-  if ((zeros && x == 0.0f) || !(step > 0.0f)) return static_cast<uint8_t>(zeros && x != 0.0f);
-  const float steps = (x - range.low) / step, whole = floorf(steps);
-  const float code = base + whole + (u < steps - whole ? 1.0f : 0.0f);
-  return static_cast<uint8_t>(code > 255.0f ? 255.0f : code);
+  const float steps = step > 0.0f ? (x - range.low) / step : 0.0f, whole = floorf(steps);
+  const float up = base + whole + (u < steps - whole ? 1.0f : 0.0f), code = up > 255.0f ? 255.0f : up;
+  return static_cast<uint8_t>(static_cast<int>(zeros && x == 0.0f ? 0.0f : code));
 }
 
 HDX_MATH float decode(uint8_t code, const Range& range) {
