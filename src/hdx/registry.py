@@ -91,8 +91,15 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "online": "hdx.protocols.online:Online",
         "domain_incremental": "hdx.protocols.domain_incremental:DomainIncremental",
     },
-    "loss": {"cross_entropy": "hdx.losses.cross_entropy:CrossEntropy"},
+    "loss": {
+        "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
+        "kd": "hdx.losses.kd:KD",
+        "dkd": "hdx.losses.dkd:DKD",
+        "nkd": "hdx.losses.nkd:NKD",
+        "rkd": "hdx.losses.rkd:RKD",
+    },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
+    "ops": {"default": "hdx.ops.options:Ops"},
     "tracker": {
         "csv": "hdx.trackers.csv:CsvTracker",
         "wandb": "hdx.trackers.wandb:WandbTracker",

@@ -19,6 +19,7 @@ GROUPS = {
     "protocol": "how data arrives and how it is scored",
     "loss": "what the gradient phase minimises",
     "trainer": "optimiser, schedule, batch size, epochs",
+    "ops": "which form the hot kernels take",
     "tracker": "where metrics are logged",
     "launcher": "where runs are started",
     "exp": "presets: one run each, chosen with +exp=NAME",

@@ -57,6 +57,15 @@ def _frozen_with_adapter(data: dict[str, Any]) -> str | None:
 
 
 @check
+def _activations_of_no_training(data: dict[str, Any]) -> str | None:
+    method = data["method"]["name"]
+    if data["trainer"].get("activation_memory", "none") != "none" and method in ("frozen", "per_episode"):
+        why = "which trains no body" if method == "frozen" else "which trains many bodies at once"
+        return f"trainer.activation_memory=int8 has no effect with method={method}, {why}: take activation_memory=none"
+    return None
+
+
+@check
 def _nothing_to_train(data: dict[str, Any]) -> str | None:
     method = data["method"]["name"]
     head_trains = method in HEAD_METHODS and data["head"]["name"] in GRADIENT_HEADS

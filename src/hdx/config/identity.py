@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 #: Keys that change where, on what and with which witnesses a run is done. The seed tells the runs of a group apart.
-UNHASHED = ("seed", "data_dir", "output_dir", "devices", "nodes", "accelerator", "threads", "workers", "tracker", "launcher")
+UNHASHED = (
+    *("seed", "data_dir", "output_dir", "devices", "nodes", "accelerator", "threads", "workers"),
+    *("ops", "tracker", "launcher"),
+)
 #: Options of a group that say how something is kept or fetched, and change nothing that is measured.
 UNHASHED_OPTIONS = (
     ("trainer", "checkpoint_seconds"),
@@ -17,6 +20,8 @@ UNHASHED_OPTIONS = (
     ("dataset", "download"),
     ("protocol", "memory_mb"),
 )
+#: Options that came later than runs did, with the value at which everything is as it was: there they are left out.
+LATER = (("trainer", "activation_memory", "none"),)
 #: Options that name a file or a folder: the same one has another path on another machine.
 PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"))
 _EDGE = 1 << 16
@@ -30,6 +35,9 @@ def group_hash(data: dict[str, Any]) -> str:
     for group, option in UNHASHED_OPTIONS:
         if isinstance(kept.get(group), dict):
             kept[group].pop(option, None)
+    for group, option, value in LATER:
+        if isinstance(node := kept.get(group), dict) and node.get(option) == value:
+            node.pop(option)
     if kept.get("memory") == {"name": "none"}:
         kept.pop("memory")  # as runs had it before there were memories
     if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
@@ -91,7 +99,8 @@ def body_shared(data: dict[str, Any]) -> bool:
 
 
 def _hashed(node: dict[str, Any], group: str) -> dict[str, Any]:
-    return {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
+    named = {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
+    return {option: value for option, value in named.items() if (group, option, value) not in LATER}
 
 
 def fingerprint(path: str) -> str:

@@ -164,6 +164,7 @@ def fit(
         method.body.load_changed(resumed["body"])
         phase.classifier.load_state_dict(resumed["classifier"])
     phase.classifier.to(device)
+    method.body.activation_memory = method.recipe.activation_memory
     control = Control(loader, file, seed, parts, report, resumed)
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",

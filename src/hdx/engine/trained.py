@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hdx import digest
-from hdx.config.identity import UNHASHED_OPTIONS
+from hdx.config.identity import LATER, UNHASHED_OPTIONS
 from hdx.datasets._base import ImageSet
 from hdx.engine.state import check_fit
 from hdx.methods._base import Method, Phase
@@ -64,7 +64,11 @@ class TrainedBodies:
             "samples": [images.samples_digest(phase.indices), digest.of_arrays(labels)],
             "classifier": [repr(phase.classifier), _digest(phase.classifier)],
             **{group: config[group] for group in ("adapter", "method", "loss")},
-            "trainer": {name: value for name, value in config["trainer"].items() if name not in ELSEWHERE},
+            "trainer": {
+                name: value
+                for name, value in config["trainer"].items()
+                if name not in ELSEWHERE and ("trainer", name, value) not in LATER
+            },
             "seed": [seed if protocol.get("train_seed") is None else protocol["train_seed"], *parts],
             "device": str(next(method.body.parameters()).device.type),
             "torch": torch.__version__.partition("+")[0],

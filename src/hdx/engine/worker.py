@@ -91,6 +91,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     if data["threads"]:
         torch.set_num_threads(data["threads"])
     assembly = assemble(data)
+    registry.build("ops", data["ops"]).apply(assembly.device.type)
     if ranks.any_rank(stop.requested()):
         raise Interrupted("stopped before the first session")
     body = assembly.method.body

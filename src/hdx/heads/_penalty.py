@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hdx.heads._gram import product
+from hdx.ops._gram import product
 from hdx.heads._products import Products
 from hdx.seeds import stream
 

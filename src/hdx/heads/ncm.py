@@ -64,3 +64,8 @@ class NCM(StatisticsHead):
         if self.metric == "cosine":
             return cosines(query, class_means(F.normalize(support, dim=2), labels, ways))
         return -squared_distances(query, class_means(support, labels, ways))
+
+    def for_nearest_means(self, features: Tensor) -> tuple[Tensor, bool]:
+        """See `Head.for_nearest_means`."""
+        cosine = self.metric == "cosine"
+        return F.normalize(features, dim=1) if cosine else features, cosine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,12 @@ class Body(nn.Module):
         transform: uint8 images to what the backbone sees.
         precision: the effective precision, "32", "bf16-mixed" or "16-mixed".
         spec: plain data that names backbone and pool (part of the digest).
+
+    Attributes:
+        activation_memory: how a training step keeps what its backward pass needs of the body (`Recipe`).
     """
+
+    activation_memory: Literal["none", "int8"] = "none"
 
     def __init__(self, backbone: Backbone, pool: Pool, transform: EvalTransform, precision: str, spec: dict[str, Any]) -> None:
         super().__init__()
@@ -68,7 +73,15 @@ class Body(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D] float32 of transformed images [B, 3, S, S]."""
         images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
-        return self.pool(self.backbone(images)).float()
+        with self._saved():
+            return self.pool(self.backbone(images)).float()
+
+    def _saved(self) -> AbstractContextManager[Any]:
+        if self.activation_memory == "none" or not self.training or not torch.is_grad_enabled():
+            return nullcontext()
+        from hdx.ops.act_quant8 import saved8
+
+        return saved8(torch.initial_seed(), [*self.parameters(), *self.buffers()])  # the engine seeds every step
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:

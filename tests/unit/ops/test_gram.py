@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hdx.heads import _gram
+from hdx.ops import _gram
 from hdx.heads.lda import LDA
 
 D, C = 48, 5
