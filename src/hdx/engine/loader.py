@@ -11,14 +11,12 @@ from torch import Tensor
 from hdx.datasets._base import ImageSet
 from hdx.datasets.transforms import Augment, EvalTransform
 from hdx.engine import ranks
-from hdx.methods._base import Sampler
+from hdx.methods._base import Batch, Sampler
 from hdx.seeds import derive, stream
-
-Batch = tuple[Tensor, Tensor, float, Tensor]
 
 
 class PhaseLoader:
-    """Yields (inputs, labels, weight, positions in `indices`) of this rank for every step of a phase, all epochs in one pass.
+    """Yields this rank's `Batch` of every step of a phase, all epochs in one pass.
 
     An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size, unless a sampler makes them. `weight`
     makes the sum over samples, once averaged over ranks, the mean over the whole batch, whatever each rank's share.
@@ -33,6 +31,7 @@ class PhaseLoader:
         device: where the batches go.
         augment, transform: for images.
         sampler: makes the batches of an epoch in place of the permutation; each rank takes its part of each, in order.
+        raw: whether batches hold the augmented uint8 images as well (`Batch.images`).
 
     Attributes:
         start: steps already done before this pass; the engine sets it when it resumes.
@@ -52,10 +51,11 @@ class PhaseLoader:
         augment: Augment | None = None,
         transform: EvalTransform | None = None,
         sampler: Sampler | None = None,
+        raw: bool = False,
     ) -> None:
         self.source, self.indices, self.labels = source, indices, labels
         self.seed, self.parts, self.device = seed, parts, device
-        self.augment, self.transform, self.sampler = augment, transform, sampler
+        self.augment, self.transform, self.sampler, self.raw = augment, transform, sampler, raw
         self.steps_per_epoch = sampler.steps(labels) if sampler is not None else -(-len(indices) // batch_size)
         self.total = epochs * self.steps_per_epoch
         self.start = 0
@@ -67,7 +67,12 @@ class PhaseLoader:
         for step, (share, n_all, inputs) in enumerate(self._drawn(), start=self.start):
             labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
             positions = torch.from_numpy(share).to(self.device, non_blocking=True)
-            yield self._prepared(inputs, step), labels, ranks.world() / n_all, positions
+            if self.transform is None:
+                yield Batch(inputs, labels, ranks.world() / n_all, positions)
+                continue
+            images = self._augmented(inputs, step)
+            raw = images if self.raw else None
+            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw)
 
     def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""
@@ -91,10 +96,8 @@ class PhaseLoader:
             for (share, n_all), batch in zip(self._shares(), images):
                 yield share, n_all, batch
 
-    def _prepared(self, inputs: Tensor, step: int) -> Tensor:
-        if self.transform is None:
-            return inputs
-        if self.augment is not None:
-            generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
-            inputs = self.augment(inputs, generator)
-        return self.transform(inputs)
+    def _augmented(self, images: Tensor, step: int) -> Tensor:
+        if self.augment is None:
+            return images
+        generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
+        return self.augment(images, self.augment.draws(len(images), generator))

@@ -179,6 +179,7 @@ class Loop:
             augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
             transform=self.body.transform if images else None,
             sampler=phase.sampler,
+            raw=phase.raw,
         )
         loss = self._trained(session, number, phase, labels, loader)
         if images:

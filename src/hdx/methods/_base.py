@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -32,8 +32,24 @@ class Sampler(Protocol):
         """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
 
 
-#: (inputs of this rank, labels as positions of logits [B], weight of a sample, positions in the phase's indices [B])
-Batch = tuple[Tensor, Tensor, float, Tensor]
+class Batch(NamedTuple):
+    """This rank's part of a step.
+
+    Attributes:
+        inputs: [B, 3, S, S] transformed images, or [B, D] features.
+        labels: [B] positions of the logits; -1 where the sample has none.
+        weight: of a sample: makes the sum over samples, once averaged over ranks, the mean over the whole batch.
+        positions: [B] in the phase's indices.
+        images: [B, C, h, w] uint8, augmented, before the body's transform: what a teacher sees; None unless `Phase.raw`.
+        crops: [B] which of the stored crops `images` are; None where augmentation is drawn afresh.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    weight: float
+    positions: Tensor
+    images: Tensor | None = None
+    crops: Tensor | None = None
 
 
 @dataclass
@@ -49,6 +65,7 @@ class Phase:
         start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
             positions of their labels [N]; a method that starts `classifier` from them sets it.
         sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
+        raw: whether a batch also holds the augmented images as they are before the body's transform.
         finish: called when the phase is over, whether it was trained here or taken over from another run.
     """
 
@@ -59,6 +76,7 @@ class Phase:
     parameters: list[nn.Parameter]
     start: Callable[[Tensor, Tensor], None] | None = None
     sampler: Sampler | None = None
+    raw: bool = False
     finish: Callable[[], None] | None = None
 
 
@@ -194,11 +212,11 @@ class Method(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch of this rank."""
-        inputs, labels, weight, positions = batch
         assert self.current is not None and self.classifier is not None
+        inputs = batch.inputs
         features = self.body(inputs) if self.current.inputs == "images" else inputs
-        losses = self.sample_losses(inputs, features, self.classifier(features), labels, positions)
-        return losses.sum() * weight + self.penalty()
+        losses = self.sample_losses(inputs, features, self.classifier(features), batch.labels, batch.positions)
+        return losses.sum() * batch.weight + self.penalty()
 
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """[B] losses, of which the mean over the whole batch is minimised.

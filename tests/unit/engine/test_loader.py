@@ -41,7 +41,7 @@ def test_each_epoch_sees_each_sample_once_in_a_new_order() -> None:
 
 
 def test_labels_and_weights_belong_to_the_inputs() -> None:
-    for x, y, weight, _ in loader(FEATURES):
+    for x, y, weight, *_ in loader(FEATURES):
         assert y.tolist() == [int((100 + v) % 7) for v in x[:, 0]]
         assert weight == 1 / len(y)
 
@@ -66,7 +66,7 @@ def test_ranks_share_a_batch_without_loss(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         monkeypatch.setattr(ranks, "world", lambda: 3)
         shares.append(list(loader(FEATURES)))
-    for step, (x, _, weight, _) in enumerate(alone):
+    for step, (x, _, weight, *_) in enumerate(alone):
         together = torch.cat([shares[rank][step][0] for rank in range(3)])
         assert torch.equal(together, x)
         mean = sum((shares[rank][step][0] * shares[rank][step][2]).sum() for rank in range(3)) / 3
