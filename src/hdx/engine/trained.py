@@ -49,14 +49,14 @@ class TrainedBodies:
         labels: np.ndarray,
         parts: tuple[int, ...],
     ) -> str | None:
-        """The name of a phase's outcome; None where it is not to be shared (the head trains along, or the method has a memory).
+        """The name of a phase's outcome; None where it is not to be shared (the head trains along, or the method has a memory or a teacher).
 
         Args:
             config: of the run.
             body: the body's digest; images: the split of `phase.indices`; labels: [N] positions of the logits.
             parts: session and number of the phase, of the seeds' streams; the run's seeds are in `config`.
         """
-        if phase.inputs != "images" or phase.classifier is method.head or method.extra_state() or method.previous is not None:
+        if phase.inputs != "images" or phase.raw or phase.classifier is method.head or method.extra_state() or method.previous is not None:
             return None
         protocol, seed = config["protocol"], config["seed"]
         about = {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hdx.heads._base import Head
 from hdx.heads.lda import LDA
-from hdx.losses._base import Loss
+from hdx.losses._base import Loss, Outputs
 from hdx.memories._base import Memory, Samples
 from hdx.memories.none import NoMemory
 from hdx.methods._body import Body
@@ -65,7 +65,7 @@ class Phase:
         start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
             positions of their labels [N]; a method that starts `classifier` from them sets it.
         sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
-        raw: whether a batch also holds the augmented images as they are before the body's transform.
+        raw: whether a batch also holds the augmented images as they are before the body's transform, and `Method.teaching` is set.
         finish: called when the phase is over, whether it was trained here or taken over from another run.
     """
 
@@ -111,6 +111,10 @@ class Method(pl.LightningModule):
 
     Attributes:
         memory: set by the engine before the first session.
+        teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
+            [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
+            gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
+        epoch: of the phase, from 1; set by the engine before each step.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
@@ -126,6 +130,8 @@ class Method(pl.LightningModule):
         self.current: Phase | None = None
         self.classifier: nn.Module | None = None
         self.memory: Memory = NoMemory()
+        self.teaching: Callable[[Batch], Outputs] | None = None
+        self.epoch = 1
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
     def trains_body(self, session: int) -> bool:
