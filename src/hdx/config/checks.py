@@ -245,3 +245,16 @@ def _per_episode(data: dict[str, Any]) -> str | None:
     if adapter == "none" and data["trainer"]["augment"]:
         return "trainer.augment has no effect with method=per_episode adapter=none, which computes features once: leave it out"
     return None
+
+
+@check
+def _crops_of_nothing(data: dict[str, Any]) -> str | None:
+    trainer, method = data["trainer"], data["method"]["name"]
+    crops = trainer.get("crops")
+    if crops is None and trainer.get("crop_seed"):
+        return "trainer.crop_seed is of stored crops, and trainer.crops=null stores none: give trainer.crops=K, or leave it out"
+    if crops is not None and not trainer["augment"]:
+        return f"trainer.crops={crops} stores crops that trainer.augment=[] does not make: name augmentations, or leave it out"
+    if crops is not None and method == "per_episode":
+        return f"trainer.crops={crops} has no effect with method=per_episode, which draws crops for each episode: leave it out"
+    return None

@@ -34,6 +34,8 @@ def group_hash(data: dict[str, Any]) -> str:
         kept.pop("memory")  # as runs had it before there were memories
     if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
         protocol.pop("sizes")  # as runs had it before there were sizes
+    if isinstance(trainer := kept.get("trainer"), dict) and trainer.get("crops", 0) is None:
+        trainer.pop("crops"), trainer.pop("crop_seed", None)  # as runs had it before there were stored crops
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hdx.datasets._base import ImageSet
+from hdx.datasets._draws import StoredCrops
 from hdx.datasets.transforms import Augment, EvalTransform
 from hdx.engine import ranks
 from hdx.methods._base import Batch, Sampler
@@ -30,6 +31,7 @@ class PhaseLoader:
         seed, parts: of the streams.
         device: where the batches go.
         augment, transform: for images.
+        crops: augmentation that repeats; None draws afresh in every epoch.
         sampler: makes the batches of an epoch in place of the permutation; each rank takes its part of each, in order.
         raw: whether batches hold the augmented uint8 images as well (`Batch.images`).
 
@@ -50,12 +52,13 @@ class PhaseLoader:
         device: torch.device,
         augment: Augment | None = None,
         transform: EvalTransform | None = None,
+        crops: StoredCrops | None = None,
         sampler: Sampler | None = None,
         raw: bool = False,
     ) -> None:
         self.source, self.indices, self.labels = source, indices, labels
         self.seed, self.parts, self.device = seed, parts, device
-        self.augment, self.transform, self.sampler, self.raw = augment, transform, sampler, raw
+        self.augment, self.transform, self.crops, self.sampler, self.raw = augment, transform, crops, sampler, raw
         self.steps_per_epoch = sampler.steps(labels) if sampler is not None else -(-len(indices) // batch_size)
         self.total = epochs * self.steps_per_epoch
         self.start = 0
@@ -70,9 +73,10 @@ class PhaseLoader:
             if self.transform is None:
                 yield Batch(inputs, labels, ranks.world() / n_all, positions)
                 continue
-            images = self._augmented(inputs, step)
+            images = self._augmented(inputs, share, step)
+            crops = None if self.crops is None else torch.full_like(positions, self._crop(step))
             raw = images if self.raw else None
-            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw)
+            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw, crops)
 
     def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""
@@ -96,8 +100,15 @@ class PhaseLoader:
             for (share, n_all), batch in zip(self._shares(), images):
                 yield share, n_all, batch
 
-    def _augmented(self, images: Tensor, step: int) -> Tensor:
+    def _crop(self, step: int) -> int:
+        assert self.crops is not None
+        return step // self.steps_per_epoch % self.crops.n
+
+    def _augmented(self, images: Tensor, share: np.ndarray, step: int) -> Tensor:
         if self.augment is None:
             return images
+        if self.crops is not None:
+            draws = self.crops.draws(self.indices[share], self._crop(step), self.augment.n_draws)
+            return self.augment(images, draws)
         generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
         return self.augment(images, self.augment.draws(len(images), generator))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hdx.config.config import Config
+from hdx.datasets._draws import StoredCrops
 from hdx.datasets.transforms import Augment
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
@@ -178,6 +179,7 @@ class Loop:
             device=self.device,
             augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
             transform=self.body.transform if images else None,
+            crops=StoredCrops(recipe.crops, recipe.crop_seed) if images and recipe.crops else None,
             sampler=phase.sampler,
             raw=phase.raw,
         )

@@ -65,7 +65,8 @@ class Phase:
         start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
             positions of their labels [N]; a method that starts `classifier` from them sets it.
         sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
-        raw: whether a batch also holds the augmented images as they are before the body's transform, and `Method.teaching` is set.
+        raw: whether a batch also holds the augmented images as they are before the body's transform, which is also when
+            `Method.teaching` is set.
         finish: called when the phase is over, whether it was trained here or taken over from another run.
     """
 

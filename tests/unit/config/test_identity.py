@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hdx.config.config import Config
-from hdx.config.identity import fingerprint
+from hdx.config.identity import fingerprint, group_hash
 from hdx.config.validate import load
 from hdx.errors import ConfigError
 
@@ -40,6 +40,14 @@ def test_where_and_with_what_does_not_count(override: str) -> None:
 )
 def test_what_is_computed_counts(override: str) -> None:
     assert load([override]).group_hash != load().group_hash
+
+
+def test_options_that_came_later_leave_older_runs_their_names() -> None:
+    config = load(["trainer.augment=[crop]"])
+    older = {**config.data, "trainer": {k: v for k, v in config.data["trainer"].items() if k not in ("crops", "crop_seed")}}
+    assert group_hash(older) == config.group_hash
+    stored = [load(["trainer.augment=[crop]", "trainer.crops=2", f"trainer.crop_seed={seed}"]).group_hash for seed in (0, 1)]
+    assert len({config.group_hash, *stored}) == 3
 
 
 def test_run_id() -> None:

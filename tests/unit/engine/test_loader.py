@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hdx.datasets._base import Dataset
+from hdx.datasets._draws import StoredCrops
 from hdx.datasets.transforms import Augment, EvalTransform
 from hdx.engine import ranks
 from hdx.engine.loader import PhaseLoader
@@ -57,6 +58,36 @@ def test_resuming_at_a_step_continues_the_same_stream(start: int, digits: Datase
     assert len(rest) == len(later) == 12 - start
     for (x, y, *_), (again, label, *_) in zip(whole[start:], rest):
         assert torch.equal(x, again) and torch.equal(y, label)
+
+
+def test_stored_crops_come_back_every_k_epochs_and_are_the_same_for_every_seed_and_rank(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transform = EvalTransform(_spec(), digits.train.image_shape)
+    augment = Augment(["rotate", "crop"], transform.resize_to)
+    parts = {"augment": augment, "transform": transform, "crops": StoredCrops(2, 7), "raw": True}
+
+    def images(**more: object) -> dict[tuple[int, int], torch.Tensor]:
+        """By (epoch, row)."""
+        found = {}
+        for step, batch in enumerate(loader(digits.train, epochs=4, **parts, **more)):
+            assert torch.equal(batch.inputs, transform(batch.images))
+            assert batch.crops.tolist() == [step // 4 % 2] * len(batch.labels)
+            for row, image in zip(100 + batch.positions.numpy(), batch.images):
+                found[step // 4, row] = image
+        return found
+
+    one, other = images(), images(seed=1)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    monkeypatch.setattr(ranks, "world", lambda: 3)
+    for (epoch, row), image in one.items():
+        assert torch.equal(image, one[epoch % 2, row]) and torch.equal(image, other[epoch, row])
+    share = images()
+    assert 0 < len(share) < len(one) and all(torch.equal(image, one[place]) for place, image in share.items())
+    changed = [not torch.equal(one[0, row], one[1, row]) for epoch, row in one if epoch == 0]
+    assert len(changed) == 50 and all(changed)
+    draws = StoredCrops(2, 7).draws(np.array([100]), 1, augment.n_draws)
+    assert torch.equal(one[1, 100][None], augment(digits.train.fetch(np.array([100])), draws))
 
 
 def test_ranks_share_a_batch_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
