@@ -78,6 +78,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "lwf": "hdx.methods.lwf:Lwf",
         "wa": "hdx.methods.wa:Wa",
         "ewc": "hdx.methods.ewc:Ewc",
+        "distill": "hdx.methods.distill:Distill",
     },
     "memory": {
         "none": "hdx.memories.none:NoMemory",
@@ -91,7 +92,15 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "online": "hdx.protocols.online:Online",
         "domain_incremental": "hdx.protocols.domain_incremental:DomainIncremental",
     },
-    "loss": {"cross_entropy": "hdx.losses.cross_entropy:CrossEntropy"},
+    "teacher": {
+        "none": "hdx.teachers.none:NoTeacher",
+        "model": "hdx.teachers.model:ModelTeacher",
+        "run": "hdx.teachers.run:RunTeacher",
+    },
+    "loss": {
+        "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
+        "kd": "hdx.losses.kd:KD",
+    },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
     "tracker": {
         "csv": "hdx.trackers.csv:CsvTracker",

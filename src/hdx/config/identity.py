@@ -16,15 +16,17 @@ UNHASHED_OPTIONS = (
     ("dataset", "memory_gb"),
     ("dataset", "download"),
     ("protocol", "memory_mb"),
+    ("teacher", "cache"),
 )
 #: Options that name a file or a folder: the same one has another path on another machine.
-PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"))
+PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"), ("teacher", "checkpoint"))
 _EDGE = 1 << 16
 
 
 def group_hash(data: dict[str, Any]) -> str:
     """Eight hex digits of the resolved config without `UNHASHED` and `UNHASHED_OPTIONS`; `PATHS` enter by `fingerprint`."""
     from hdx import digest
+    from hdx.config.paths import located
 
     kept = copy.deepcopy({key: value for key, value in data.items() if key not in UNHASHED})
     for group, option in UNHASHED_OPTIONS:
@@ -32,6 +34,10 @@ def group_hash(data: dict[str, Any]) -> str:
             kept[group].pop(option, None)
     if kept.get("memory") == {"name": "none"}:
         kept.pop("memory")  # as runs had it before there were memories
+    if "teacher" in kept:
+        kept["teacher"] = _teacher(data)
+    if not kept.get("teacher"):
+        kept.pop("teacher", None)  # as runs had it before there were teachers
     if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
         protocol.pop("sizes")  # as runs had it before there were sizes
     if isinstance(trainer := kept.get("trainer"), dict) and trainer.get("crops", 0) is None:
@@ -39,8 +45,18 @@ def group_hash(data: dict[str, Any]) -> str:
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):
-            node[option] = fingerprint(node[option])
+            node[option] = fingerprint(located(node[option], data.get("data_dir")))
     return digest.of_json(kept)[:8]
+
+
+def _teacher(data: dict[str, Any]) -> dict[str, Any]:
+    """The teacher's options that count, and of a run what it is instead of how it is named; empty for none."""
+    node = _hashed(data["teacher"], "teacher")
+    if node["name"] != "run":
+        return {} if node["name"] == "none" else node
+    from hdx.config.teacher import identity
+
+    return {key: value for key, value in node.items() if key not in ("run", "overrides")} | {"is": identity(data)}
 
 
 #: Methods that never train the body, so that all their runs see one and the same.
@@ -73,6 +89,7 @@ def body_key(data: dict[str, Any]) -> str:
     }
     if not body_stays(data):
         kept |= {key: _hashed(data[key], key) for key in ("method", "memory", "protocol", "trainer", "loss")} | {"seeds": seeds}
+        kept |= {"teacher": _teacher(data)}
         for group in ("protocol", "dataset"):
             for option in SCORING.get((group, data[group]["name"]), ()):
                 kept[group].pop(option, None)

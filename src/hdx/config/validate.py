@@ -51,6 +51,8 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
         data["launcher"] = defaults("launcher", "local")
     if "memory" not in data:  # saved before there were memories
         data["memory"] = defaults("memory", "none")
+    if "teacher" not in data:  # saved before there were teachers
+        data["teacher"] = defaults("teacher", "none")
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])

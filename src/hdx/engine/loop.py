@@ -22,6 +22,7 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
+from hdx.engine.teacher import Teaching
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
 from hdx.memories._base import Samples
@@ -53,7 +54,9 @@ class Loop:
         self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
-        self.body, self.head = assembly.method.body, assembly.method.head
+        self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.teacher
+        self.method.teacher_features = 0 if self.teacher is None else self.teacher.n_features
+        self.labels = self._known_labels()
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
@@ -61,12 +64,20 @@ class Loop:
         self.trained = 0
         self.taken: list[str] = []
 
+    def _known_labels(self) -> np.ndarray:
+        """[N] dataset labels of the train split, -1 for rows whose labels the protocol hides: all that training ever sees."""
+        labels = self.dataset.train.labels.copy()
+        for session in self.sessions:
+            if session.unlabelled is not None:
+                labels[session.unlabelled] = -1
+        return labels
+
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
 
         Raises: Interrupted; ConfigError, before any work, where the method cannot train on these sessions.
         """
-        self.method.check(self.dataset.train.labels, self.sessions)
+        self.method.check(self.labels, self.sessions)
         records = self.run_dir.session_records()
         extra = self._gain_predictor() if not records else {}
         self.assembly.attach(self.config.data["adapter"])
@@ -123,7 +134,7 @@ class Loop:
     def _end(self, session: Session) -> None:
         """What the method and the memory do between training and scoring."""
         samples = Samples(
-            self.dataset.train.labels,
+            self.labels,
             self._image_bytes(),
             features=lambda rows: self._features("train", rows, session.index),
             batches=lambda rows: self._batches(rows),
@@ -154,7 +165,7 @@ class Loop:
         with self._timed("solve"):
             if self.method.resets_head:
                 self.head.reset()  # type: ignore[operator]
-            self._update(features, self.position[self.dataset.train.labels[rows]])
+            self._update(features, self.position[self.labels[rows]])
 
     def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
         recipe = self.method.recipe
@@ -164,10 +175,14 @@ class Loop:
         source: Any = self.dataset.train
         if not images:
             source = torch.from_numpy(self._features("train", phase.indices, session.index))
-        labels = positions[self.dataset.train.labels[phase.indices]]
+        labels = self.labels[phase.indices]
+        labels = np.where(labels < 0, -1, positions[labels])
         if phase.start is not None:
             features = self._features("train", phase.indices, session.index)
             phase.start(torch.from_numpy(features), torch.from_numpy(labels))
+        if phase.raw and self.teacher is not None:
+            names = [self.dataset.classes[label] for label in phase.classes]
+            self.method.teaching = Teaching(self.teacher, names, phase.indices)
         loader = PhaseLoader(
             source,
             phase.indices,
@@ -273,6 +288,8 @@ class Loop:
             "new_classes": [names[label] for label in session.new_classes],
             "classes_seen": len(session.seen_classes),
             "n_train": len(session.train),
+            **({} if session.unlabelled is None else {"n_unlabelled": len(session.unlabelled)}),
+            **({} if session.validation is None else {"n_validation": len(session.validation)}),
             "n_test": len(session.test),
             "memory_images": len(self.method.memory.rows),
             "memory_bytes": len(self.method.memory.rows) * self._image_bytes(),

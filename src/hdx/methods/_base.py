@@ -116,12 +116,15 @@ class Method(pl.LightningModule):
             [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
         epoch: of the phase, from 1; set by the engine before each step.
+        teacher_features: D of the teacher's features; set by the engine before the first session, 0 without a teacher.
+        uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
     """
 
     uses_memory: ClassVar[bool] = False
+    uses_teacher: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
     resets_head: bool = False
 
@@ -132,6 +135,7 @@ class Method(pl.LightningModule):
         self.classifier: nn.Module | None = None
         self.memory: Memory = NoMemory()
         self.teaching: Callable[[Batch], Outputs] | None = None
+        self.teacher_features = 0
         self.epoch = 1
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
