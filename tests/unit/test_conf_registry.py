@@ -19,9 +19,8 @@ from hdx.config.validate import load
 CONF = paths.packaged()
 FILES = sorted(file for group in registry.COMPONENTS for file in (CONF / group).glob("*.yaml"))
 PRESETS = files.names("exp", [CONF])
-#: what a teacher, and a loss that compares with one, go with
+#: what a teacher goes with
 TAUGHT = ["adapter=full", "head=linear", "method=distill", "loss=kd"]
-STUDENT = [*TAUGHT[:3], "teacher=kd_teacher"]
 COMPONENTS = [(group, name) for group, entries in registry.COMPONENTS.items() for name in entries]
 
 
@@ -155,8 +154,8 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("method", "lwf"): ["adapter=full", "head=linear"],
         ("method", "wa"): ["adapter=full", "head=linear"],
         ("method", "ewc"): ["adapter=full", "head=linear"],
-        ("method", "distill"): [*STUDENT, "loss=kd"],
-        **{("loss", name): STUDENT for name in TEACHER_LOSSES},
+        ("method", "distill"): ["adapter=full", "head=linear", "teacher=kd_teacher", "loss=kd"],
+        **{("loss", name): [*TAUGHT[:3], "teacher=kd_teacher"] for name in TEACHER_LOSSES},
         **{("teacher", name): TAUGHT for name in files.names("teacher", [CONF]) if name != "none"},
         ("teacher", "run"): [*TAUGHT, "teacher.run=kd_teacher"],
         ("teacher", "model"): [*TAUGHT, "teacher.checkpoint=model.safetensors"],

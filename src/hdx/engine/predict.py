@@ -112,9 +112,7 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def built(
-    about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device: torch.device
-) -> tuple[Body, PlainHead, Decoder]:
+def built(about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device: torch.device) -> tuple[Body, PlainHead, Decoder]:
     """Body, head and decoder of a model file. Raises: KeyError, TypeError or ValueError where its description does not fit."""
     image = about["image"]
     decoder = Decoder(size=int(image["size"]), colour=image["colour"], fit=image["fit"])

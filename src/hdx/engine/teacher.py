@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hdx import registry
@@ -18,8 +17,6 @@ from hdx.engine.build import Assembly, assemble
 from hdx.engine.predict import built, read_model
 from hdx.engine.state import load_session
 from hdx.errors import ConfigError, RunError, WeightsError
-from hdx.losses._base import Outputs
-from hdx.methods._base import Batch
 from hdx.store.rundir import RunDir
 from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier
@@ -122,48 +119,11 @@ def _check(teacher: Teacher, dataset: Dataset) -> None:
         teacher.classes = list(names)
     elif len(teacher.classes) != teacher.n_classes:
         raise ConfigError(
-            f"teacher.classes: expected {teacher.n_classes} names, one for each logit of {teacher.label}, got {len(teacher.classes)}"
+            f"teacher.classes: expected {teacher.n_classes} names, one a logit of {teacher.label}, got {len(teacher.classes)}"
         )
     if lacking := [name for name in names if name not in teacher.classes]:
         few = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
         raise ConfigError(
             f"teacher {teacher.label} lacks {len(lacking)} of the dataset's {len(names)} classes ({few}): it must know all that "
             "the student learns"
-        )
-
-
-class Teaching:
-    """A teacher's outputs for the batches of one phase, over the phase's classes.
-
-    Args:
-        teacher: of the run.
-        classes: names, in the order of the phase's logits.
-        rows: [N] of the train split, the phase's indices, to name a sample by.
-    """
-
-    def __init__(self, teacher: Teacher, classes: list[str], rows: np.ndarray) -> None:
-        assert teacher.classes is not None
-        self.teacher, self.rows = teacher, rows
-        places = {name: place for place, name in enumerate(teacher.classes)}
-        self.columns = torch.tensor([places[name] for name in classes])
-
-    def __call__(self, batch: Batch) -> Outputs:
-        """Logits [B, C] over the phase's classes and features [B, D]. Raises: RunError naming a sample whose logits are none."""
-        assert batch.images is not None
-        outputs = self.teacher(batch.images)
-        check_finite(self.teacher.label, outputs.logits, self.rows[batch.positions.cpu().numpy()])
-        return Outputs(outputs.logits[:, self.columns.to(outputs.logits.device)], outputs.features)
-
-
-def check_finite(label: str, logits: torch.Tensor, rows: np.ndarray) -> None:
-    """Refuse logits [B, C] of `rows` [B] of the train split that are NaN or infinite; -inf alone rules a class out.
-
-    Raises: RunError naming the teacher and the first such row.
-    """
-    bad = (logits.isnan() | (logits == torch.inf)).any(1) | (logits == -torch.inf).all(1)
-    if bool(bad.any()):
-        row = int(rows[int(bad.nonzero()[0])])
-        raise RunError(
-            f"teacher {label} gives NaN or infinite logits for row {row} of the train split ({int(bad.sum())} of {len(bad)} rows of "
-            "the batch): it diverged, or its precision overflowed; take another teacher, or one with precision=32"
         )

@@ -12,8 +12,8 @@ from hdx.options import Fraction, PositiveFloat
 class KD(DistillationLoss):
     """Knowledge distillation: (1 - alpha) CE(s, y) + alpha T^2 KL(softmax(t / T) || softmax(s / T)).
 
-    Reduction: the KL is summed over classes, and everything is averaged over the batch; a sample without a label has the KL alone,
-    and counts in that average.
+    Reduction: the KL is summed over classes, and everything is averaged over the batch; a sample without a label has the KL
+    alone, and counts in that average.
 
     Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"; weights and T as mdistiller has them.
 

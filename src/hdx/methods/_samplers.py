@@ -78,9 +78,9 @@ class BalancedSampler:
 class LabelledSampler:
     """Every batch is half labelled samples and half others.
 
-    The labelled samples are the first `n_labelled` positions. Each of the others comes once an epoch; the labelled ones come round
-    in permutations of all of them, so that each comes as often as any other, or once more. A batch is in random order, so that each
-    of several ranks has some of both. Where there are more labelled samples than others, these come round instead.
+    The labelled samples are the first `n_labelled` positions. Each of the others comes once an epoch; the labelled ones come
+    round in permutations of all of them, so that each comes as often as any other, or once more. A batch is in random order, so
+    that each of several ranks has some of both. Where there are more labelled samples than others, these come round instead.
 
     Args:
         n_labelled: samples with a label.

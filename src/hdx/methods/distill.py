@@ -20,8 +20,8 @@ class Distill(Method):
 
     The loss (`loss=kd`, dkd, nkd, rkd, hint) says what is compared. Both see the same augmented crop, each through its own
     transform; the teacher's logits are taken over the classes seen, by name, and no gradient flows into it. Rows without a label
-    (`protocol.labels` below 1) train on what the loss has without one: every batch is then half labelled and half not, an epoch is
-    one pass over the rows without, and the labelled ones come round as often as that takes. All terms are averaged over the whole
+    (`protocol.labels`) train on what the loss has without one: every batch is then half labelled and half not, an epoch is one
+    pass over the rows without, and the labelled ones come round as often as that takes. All terms are averaged over the whole
     batch, so the cross-entropy of a half-labelled batch counts half. In class-incremental sessions every session trains, and the
     rows of a memory join in.
 

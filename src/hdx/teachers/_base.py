@@ -69,7 +69,7 @@ class Teacher(nn.Module):
         n_features: D.
     """
 
-    def __init__(self, model: Trained, *, batch_size: int, cache: bool, store: str, k: int) -> None:
+    def __init__(self, model: Trained, *, batch_size: int, cache: bool | None, store: str, k: int) -> None:
         super().__init__()
         self.body = model.body
         self.head = model.head

@@ -35,7 +35,8 @@ class ModelTeacher(Teacher):
         head: how the classifier's weights are used: linear, or the cosine of features and rows.
         scale: factor of the logits; CLIP's cosines have 100.
         batch_size: images a forward pass of the teacher.
-        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops.
+        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops; null: where crops come back, which
+            is without augmentation or with `trainer.crops`.
         store: fp16 keeps every logit, top_k the largest ones and the mass of the rest.
         k: logits that top_k keeps.
     """
@@ -51,7 +52,7 @@ class ModelTeacher(Teacher):
         head: Literal["linear", "cosine"] = "linear",
         scale: PositiveFloat = 1.0,
         batch_size: PositiveInt = 32,
-        cache: bool = True,
+        cache: bool | None = None,
         store: Literal["fp16", "top_k"] = "fp16",
         k: PositiveInt = 32,
     ) -> None:
