@@ -270,6 +270,17 @@ def _crops_of_nothing(data: dict[str, Any]) -> str | None:
 
 
 @check
+def _cache_of_fresh_crops(data: dict[str, Any]) -> str | None:
+    trainer = data["trainer"]
+    if data["teacher"].get("cache") and trainer["augment"] and trainer.get("crops") is None:
+        return (
+            "teacher.cache=true keeps what the teacher says of a crop, and trainer.augment draws each crop afresh: "
+            "give trainer.crops=K, or leave teacher.cache out"
+        )
+    return None
+
+
+@check
 def _teacher_that_nobody_listens_to(data: dict[str, Any]) -> str | None:
     teacher, method = data["teacher"]["name"], data["method"]["name"]
     if teacher != "none" and method in COMPONENTS["method"] and method not in TEACHER_METHODS:
@@ -346,4 +357,15 @@ def _part_problem(key: str, group: str, node: dict[str, Any]) -> str | None:
                 types.fit(value, option.annotation)
             except types.Misfit:
                 return f"{key}.{name}: expected {types.expected(option.annotation)}, got {value!r}"
+    return None
+
+
+@check
+def _few_labels_and_few_images(data: dict[str, Any]) -> str | None:
+    protocol = data["protocol"]
+    if protocol["name"] == "offline" and protocol["labels"] is not None and protocol["shots"] is not None:
+        return (
+            f"protocol.labels={protocol['labels']} and protocol.shots={protocol['shots']} both say how many labels there are: "
+            "give one, and make the other null"
+        )
     return None

@@ -34,7 +34,7 @@ class StoredCrops:
     seed: int
 
     def draws(self, rows: np.ndarray, crop: int, n_draws: int) -> Tensor:
-        """[B, n_draws] float32 in [0, 1): the draws of images `rows` [B] in a crop; more draws leave the first ones as they are."""
+        """[B, n_draws] float32 in [0, 1): the draws of images `rows` [B] in a crop; the first ones are those of fewer."""
         counters = np.zeros((len(rows), -(-n_draws // 4), 4), np.uint64)
         counters[..., 0], counters[..., 1] = rows[:, None] & 0xFFFFFFFF, rows[:, None] >> 32
         counters[..., 2], counters[..., 3] = crop, np.arange(counters.shape[1])

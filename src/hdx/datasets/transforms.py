@@ -96,13 +96,16 @@ class Augment:
     Args:
         names: which, out of `AUGMENTATIONS`; empty changes nothing.
         size: side in pixels that the body's transform resizes to (`EvalTransform.resize_to`): a warp of smaller images
-            comes out at this side, so that they are interpolated once and not twice.
+            comes out at this side, so that they are interpolated once and not twice. Where a teacher sees the same images it is
+            the larger of the two, so that neither is shown what was made for the smaller one.
 
     Attributes:
         n_draws: K, numbers a sample takes.
 
     Raises: ConfigError for an unknown or repeated name.
     """
+
+    VERSION = 1
 
     def __init__(self, names: Sequence[str], size: int) -> None:
         known = list(AUGMENTATIONS)
@@ -114,6 +117,11 @@ class Augment:
         self.size = size
         self._steps = [(draws, step) for wanted, draws, step in _STEPS if wanted & set(names)]
         self.n_draws = sum(draws for draws, _ in self._steps)
+
+    def describe(self) -> dict[str, Any]:
+        """Every value that changes the pixels, as plain data for the key of what is kept of them."""
+        warps = any(step is Augment._warp for _, step in self._steps)
+        return {"version": self.VERSION, "names": self.names} | ({"size": self.size} if warps else {})
 
     def draws(self, n: int, generator: torch.Generator) -> Tensor:
         """[n, K] float32 for `n` samples; `generator` lives on the CPU, and nothing is drawn where nothing changes."""

@@ -62,9 +62,9 @@ class Bank:
             folder = self.root / digest[:32] / f"{images.digest[:32]}-{self.dtype.name}"
             files = (folder, "features", (len(images), body.n_features), self.dtype, "features bank")
             if ranks.rank() == 0:
-                Rows.prepare(*files)
                 if not (folder / "about.json").exists():
                     write_json(folder / "about.json", body.spec)
+                Rows.prepare(*files)
             ranks.barrier()
             self._entries = {known: entry for known, entry in self._entries.items() if known[0] == digest}
             self._entries[key] = Rows(*files)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
-from hdx.engine.teacher import Teaching
+from hdx.engine.teacher_cache import TeacherCache, Teaching
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
 from hdx.memories._base import Samples
@@ -55,6 +56,9 @@ class Loop:
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
         self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.teacher
+        recipe = assembly.method.recipe
+        self.crops = StoredCrops(recipe.crops, recipe.crop_seed) if recipe.crops else None
+        self.outputs = self._teacher_cache()
         self.method.teacher_features = 0 if self.teacher is None else self.teacher.n_features
         self.labels = self._known_labels()
         self.digest = self.body.digest()
@@ -71,6 +75,25 @@ class Loop:
             if session.unlabelled is not None:
                 labels[session.unlabelled] = -1
         return labels
+
+    def _teacher_cache(self) -> TeacherCache | None:
+        if self.teacher is None:
+            return None
+        return TeacherCache(
+            Path(self.config.data["output_dir"]) / "teacher",
+            self.teacher,
+            self.dataset.train,
+            augment=self._augment(taught=True),
+            crops=self.crops,
+            features=getattr(self.method.loss, "needs_features", False),
+        )
+
+    def _augment(self, taught: bool) -> Augment | None:
+        """Of a phase; `taught` where the teacher sees its images as well, which then suit the larger of the two."""
+        names, sizes = self.method.recipe.augment, [self.body.transform.resize_to]
+        if taught and self.teacher is not None:
+            sizes.append(self.teacher.body.transform.resize_to)
+        return Augment(names, max(sizes)) if names else None
 
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
@@ -99,6 +122,7 @@ class Loop:
 
     def _session(self, session: Session) -> dict[str, Any]:
         started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
+        asked = 0 if self.outputs is None else self.outputs.forwarded
         self.report.begin(session, self.sessions)
         self.method.start_session(session)
         self._seed("session", session)  # new rows and temporary heads, after a resume as well
@@ -112,6 +136,8 @@ class Loop:
         self._end(session)
         record = self._learn_and_score(session)
         counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
+        if self.outputs is not None:
+            counts["images_taught"] = self._all(self.outputs.forwarded - asked)
         record |= counts | {"loss": loss, "bodies_from": self.taken}
         record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         record["seconds"]["total"] = round(time.monotonic() - started, 3)
@@ -180,9 +206,9 @@ class Loop:
         if phase.start is not None:
             features = self._features("train", phase.indices, session.index)
             phase.start(torch.from_numpy(features), torch.from_numpy(labels))
-        if phase.raw and self.teacher is not None:
+        if phase.raw and self.outputs is not None:
             names = [self.dataset.classes[label] for label in phase.classes]
-            self.method.teaching = Teaching(self.teacher, names, phase.indices)
+            self.method.teaching = Teaching(self.outputs, names, phase.indices)
         loader = PhaseLoader(
             source,
             phase.indices,
@@ -192,9 +218,9 @@ class Loop:
             seed=self.seed,
             parts=(session.index, number),
             device=self.device,
-            augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
+            augment=self._augment(phase.raw) if images else None,
             transform=self.body.transform if images else None,
-            crops=StoredCrops(recipe.crops, recipe.crop_seed) if images and recipe.crops else None,
+            crops=self.crops if images else None,
             sampler=phase.sampler,
             raw=phase.raw,
         )

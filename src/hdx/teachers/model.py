@@ -35,8 +35,8 @@ class ModelTeacher(Teacher):
         head: how the classifier's weights are used: linear, or the cosine of features and rows.
         scale: factor of the logits; CLIP's cosines have 100.
         batch_size: images a forward pass of the teacher.
-        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops; null: where crops come back, which
-            is without augmentation or with `trainer.crops`.
+        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops; null: where crops come back,
+            that is without augmentation or with `trainer.crops`.
         store: fp16 keeps every logit, top_k the largest ones and the mass of the rest.
         k: logits that top_k keeps.
     """

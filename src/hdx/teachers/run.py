@@ -20,8 +20,8 @@ class RunTeacher(Teacher):
         run: id (`exp/hash-sN`) or directory of a finished run; null where `overrides` name it.
         overrides: command-line words of the teacher's run, as `["+exp=kd_teacher","seed=1"]`; null where `run` names it.
         batch_size: images a forward pass of the teacher.
-        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops; null: where crops come back, which
-            is without augmentation or with `trainer.crops`.
+        cache: keep the teacher's outputs on disk, for all epochs and runs that see the same crops; null: where crops come back,
+            that is without augmentation or with `trainer.crops`.
         store: fp16 keeps every logit, top_k the largest ones and the mass of the rest.
         k: logits that top_k keeps.
     """
