@@ -40,6 +40,10 @@ def group_hash(data: dict[str, Any]) -> str:
         kept.pop("teacher", None)  # as runs had it before there were teachers
     if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
         protocol.pop("sizes")  # as runs had it before there were sizes
+    if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("name") == "offline":
+        for option, usual in (("labels", None), ("validation", 0.0), ("label_seed", None)):
+            if protocol.get(option, "") == usual:
+                protocol.pop(option)  # as runs had it before labels could be few
     if isinstance(trainer := kept.get("trainer"), dict) and trainer.get("crops", 0) is None:
         trainer.pop("crops"), trainer.pop("crop_seed", None)  # as runs had it before there were stored crops
     for group, option in PATHS:
@@ -84,9 +88,8 @@ def body_key(data: dict[str, Any]) -> str:
     kept = {key: _hashed(data[key], key) for key in ("dataset", "backbone", "pool", "adapter")}
     kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
     protocol, backbone = data["protocol"], data["backbone"]
-    seeds = {
-        name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")
-    }
+    names = ("order_seed", "shot_seed", "train_seed", "label_seed")
+    seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in names}
     if not body_stays(data):
         kept |= {key: _hashed(data[key], key) for key in ("method", "memory", "protocol", "trainer", "loss")} | {"seeds": seeds}
         kept |= {"teacher": _teacher(data)}
