@@ -50,6 +50,15 @@ def test_options_that_came_later_leave_older_runs_their_names() -> None:
     assert len({config.group_hash, *stored}) == 3
 
 
+def test_a_config_saved_before_an_option_existed_has_its_default(tmp_path: Path) -> None:
+    config, file = load(["trainer.lr=0.5"]), tmp_path / "config.yaml"
+    config.save(file)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if line.split(":")[0].strip() not in ("crops", "crop_seed", "ridge")))
+    again = Config.load(file)
+    assert again.data == config.data and again.run_id == config.run_id
+
+
 def test_run_id() -> None:
     config = load(["seed=3"])
     assert len(config.group_hash) == 8 and int(config.group_hash, 16) >= 0
