@@ -61,7 +61,7 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
 
 
 def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:
-    """Saved nodes with the options that their components got since, at their defaults, which are what the run did without them."""
+    """Saved nodes with the options that their components got since, at their defaults: what the run did without them."""
     data = dict(data)
     for group in registry.components():
         node = data.get(group)
