@@ -20,6 +20,13 @@ UNHASHED_OPTIONS = (
 )
 #: Options that name a file or a folder: the same one has another path on another machine.
 PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"), ("teacher", "checkpoint"))
+#: Options that came after the first runs, with the value that is what those did: at it they leave the hash as it was.
+LATER = (
+    ("protocol", "sizes", None),
+    *(("protocol", "labels", None), ("protocol", "validation", 0.0), ("protocol", "label_seed", None)),
+    *(("trainer", "crops", None), ("trainer", "crop_seed", 0)),
+    *(("backbone", "stem", None), ("backbone", "shortcut", "pad")),
+)
 _EDGE = 1 << 16
 
 
@@ -38,14 +45,9 @@ def group_hash(data: dict[str, Any]) -> str:
         kept["teacher"] = _teacher(data)
     if not kept.get("teacher"):
         kept.pop("teacher", None)  # as runs had it before there were teachers
-    if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
-        protocol.pop("sizes")  # as runs had it before there were sizes
-    if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("name") == "offline":
-        for option, usual in (("labels", None), ("validation", 0.0), ("label_seed", None)):
-            if protocol.get(option, "") == usual:
-                protocol.pop(option)  # as runs had it before labels could be few
-    if isinstance(trainer := kept.get("trainer"), dict) and trainer.get("crops", 0) is None:
-        trainer.pop("crops"), trainer.pop("crop_seed", None)  # as runs had it before there were stored crops
+    for group, option, usual in LATER:
+        if isinstance(kept.get(group), dict) and kept[group].get(option, ...) == usual:
+            kept[group].pop(option)
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):

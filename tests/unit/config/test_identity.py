@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from hdx.config.config import Config
-from hdx.config.identity import fingerprint, group_hash
+from hdx.config.identity import LATER, fingerprint, group_hash
 from hdx.config.validate import load
 from hdx.errors import ConfigError
 
@@ -43,8 +44,11 @@ def test_what_is_computed_counts(override: str) -> None:
 
 
 def test_options_that_came_later_leave_older_runs_their_names() -> None:
-    config = load(["trainer.augment=[crop]"])
-    older = {**config.data, "trainer": {k: v for k, v in config.data["trainer"].items() if k not in ("crops", "crop_seed")}}
+    config = load(["trainer.augment=[crop]", "backbone=resnet20", "protocol=offline"])
+    older = copy.deepcopy(config.data)
+    for group, option, _ in LATER:
+        older[group].pop(option, None)
+    assert "width" in older["backbone"] and "stem" not in older["backbone"] and "labels" not in older["protocol"]
     assert group_hash(older) == config.group_hash
     stored = [load(["trainer.augment=[crop]", "trainer.crops=2", f"trainer.crop_seed={seed}"]).group_hash for seed in (0, 1)]
     assert len({config.group_hash, *stored}) == 3
