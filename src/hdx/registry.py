@@ -62,6 +62,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "tuned_prototypes": "hdx.heads.tuned_prototypes:TunedPrototypes",
         "transductive_finetune": "hdx.heads.transductive_finetune:TransductiveFinetune",
         "slk": "hdx.heads.slk:SLK",
+        "dual": "hdx.heads.dual:Dual",
+        "rotations": "hdx.heads.rotations:Rotations",
     },
     "method": {
         "frozen": "hdx.methods.frozen:Frozen",
@@ -79,6 +81,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "wa": "hdx.methods.wa:Wa",
         "ewc": "hdx.methods.ewc:Ewc",
         "distill": "hdx.methods.distill:Distill",
+        "dho": "hdx.methods.dho:Dho",
+        "dhkd": "hdx.methods.dhkd:Dhkd",
+        "uskd": "hdx.methods.uskd:Uskd",
+        "sla": "hdx.methods.sla:Sla",
     },
     "memory": {
         "none": "hdx.memories.none:NoMemory",
@@ -100,6 +106,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "loss": {
         "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
         "kd": "hdx.losses.kd:KD",
+        "hint": "hdx.losses.hint:Hint",
     },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
     "tracker": {

@@ -15,22 +15,43 @@ Check = Callable[[dict[str, Any]], "str | None"]
 CHECKS: list[Check] = []
 
 WITHOUT_CLS = ("tiny", "conv4", "resnet_cifar")  # bodies that give maps
-GRADIENT_HEADS = ("linear", "cosine")
+PAIRED = {"dual": "dho", "rotations": "sla"}  # heads that one method trains, which trains no other
+GRADIENT_HEADS = ("linear", "cosine", *PAIRED)
 EPISODE_HEADS = ("simpleshot", "bd_cspn", "laplacian_shot", "tim", "pt_map", "tuned_prototypes", "transductive_finetune", "slk")
 BODY_METHODS = (  # they train the body
     *("first_session", "finetune", "joint", "prototypical", "normsoftmax", "cumulative", "replay"),
     *("icarl", "der_pp", "lwf", "wa", "ewc"),
-    *("distill",),
+    *("distill", "dho", "dhkd", "uskd", "sla"),
 )
 HEAD_METHODS = (  # of those, the ones that train a gradient head as well
     *("finetune", "joint", "cumulative", "replay"),
     *("icarl", "der_pp", "lwf", "wa", "ewc"),
-    *("distill",),
+    *("distill", "dho", "dhkd", "uskd", "sla"),
 )
-MEMORY_METHODS = ("replay", "icarl", "der_pp", "wa", "distill")  # they see samples of earlier sessions again
-NEED_GRADIENT_HEAD = ("der_pp", "lwf", "wa", "ewc", "distill")  # they train the head and can do nothing with another one
+MEMORY_METHODS = (
+    "replay",
+    "icarl",
+    "der_pp",
+    "wa",
+    "distill",
+    "dho",
+    "dhkd",
+    "uskd",
+    "sla",
+)  # they see samples of earlier sessions again
+NEED_GRADIENT_HEAD = (
+    "der_pp",
+    "lwf",
+    "wa",
+    "ewc",
+    "distill",
+    "dho",
+    "dhkd",
+    "uskd",
+    "sla",
+)  # they train the head and can do nothing with another one
 HEAD_ON_FEATURES = ("frozen", "first_session")  # they train a gradient head on cached features
-TEACHER_METHODS = ("distill",)  # they learn from a teacher
+TEACHER_METHODS = ("distill", "dho", "dhkd")  # they learn from a teacher
 TEACHER_LOSSES = ("kd", "dkd", "nkd", "rkd", "hint")  # they compare with one; only method=distill gives them what it says
 EXAMPLE = "teacher.overrides='[\"+exp=kd_teacher\"]'"
 BOUNDS = ("joint", "cumulative")  # they see all data, as often as they like
@@ -369,3 +390,25 @@ def _few_labels_and_few_images(data: dict[str, Any]) -> str | None:
             "give one, and make the other null"
         )
     return None
+
+
+@check
+def _head_of_another_method(data: dict[str, Any]) -> str | None:
+    method, head = data["method"]["name"], data["head"]["name"]
+    for own, trains in PAIRED.items():
+        if method == trains and head != own:
+            return f"method={method} trains head={own}, not head={head}: take head={own}"
+        if head == own and method in COMPONENTS["method"] and method != trains:
+            return f"head={own} is trained by method={trains}, not by method={method}: take method={trains}, or head=linear"
+    return None
+
+
+@check
+def _nothing_to_choose_by(data: dict[str, Any]) -> str | None:
+    method, protocol = data["method"], data["protocol"]
+    if method["name"] != "dho" or None not in (method["alpha"], method["beta"]) or protocol.get("validation"):
+        return None
+    return (
+        "method=dho chooses alpha and beta on validation rows, and the protocol holds out none: take protocol=offline "
+        "protocol.validation=0.1, or give method.alpha and method.beta"
+    )

@@ -60,7 +60,7 @@ class Bank:
         key = (digest, images.digest)
         if key not in self._entries:
             folder = self.root / digest[:32] / f"{images.digest[:32]}-{self.dtype.name}"
-            files = (folder, "features", (len(images), body.n_features), self.dtype, "features bank")
+            files = (folder, "features", (len(images), body.n_embedded), self.dtype, "features bank")
             if ranks.rank() == 0:
                 if not (folder / "about.json").exists():
                     write_json(folder / "about.json", body.spec)

@@ -137,8 +137,9 @@ class Loop:
         record = self._learn_and_score(session)
         counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
         if self.outputs is not None:
-            counts["images_taught"] = self._all(self.outputs.forwarded - asked)
+            counts["teacher_images"] = self._all(self.outputs.forwarded - asked)
         record |= counts | {"loss": loss, "bodies_from": self.taken}
+        record |= {"selection": self.method.selection} if self.method.selection else {}
         record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         record["seconds"]["total"] = round(time.monotonic() - started, 3)
         self.seconds = {}

@@ -57,7 +57,7 @@ class TrainedBodies:
             body: the body's digest; images: the split of `phase.indices`; labels: [N] positions of the logits.
             parts: session and number of the phase, of the seeds' streams; the run's seeds are in `config`.
         """
-        if phase.inputs != "images" or phase.raw or phase.classifier is method.head:
+        if phase.inputs != "images" or phase.raw or any(part is method.head for part in phase.classifier.modules()):
             return None
         if method.extra_state() or method.previous is not None:
             return None

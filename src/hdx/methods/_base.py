@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -115,6 +115,8 @@ class Method(pl.LightningModule):
         teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
             [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
+        selection: what was chosen or measured on a session's validation rows, for its record; a method that looks at them sets it
+            in `end_session`.
         epoch: of the phase, from 1; set by the engine before each step.
         teacher_features: D of the teacher's features; set by the engine before the first session, 0 without a teacher.
         uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
@@ -136,6 +138,7 @@ class Method(pl.LightningModule):
         self.memory: Memory = NoMemory()
         self.teaching: Callable[[Batch], Outputs] | None = None
         self.teacher_features = 0
+        self.selection: dict[str, Any] = {}
         self.epoch = 1
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from hdx.errors import ConfigError
-from hdx.losses._base import DistillationLoss, Outputs
+from hdx.losses._base import DistillationLoss, Loss, Outputs
 from hdx.methods._base import Batch, Method, Phase
 from hdx.methods._beside import Beside
 from hdx.methods._samplers import LabelledSampler
@@ -80,3 +81,8 @@ class Distill(Method):
         assert self.classifier is not None and self.teaching is not None
         features = self.body(batch.inputs)
         return Outputs(self.classifier(features), features), self.teaching(batch)
+
+
+def labelled(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """[B] losses of logits [B, C], 0 for samples whose label is -1."""
+    return torch.where(labels >= 0, loss(logits, labels.clamp(min=0)), 0.0)
