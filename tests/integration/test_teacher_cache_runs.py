@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scripts.bench.kill import differences, results
 
+from hdx.cli._summary import summary
 from hdx.engine import stop
 from hdx.engine.launch import launch, prepare
 from hdx.engine.report import Report
@@ -56,7 +57,8 @@ def test_cached_and_live_end_bit_equal_and_a_second_run_asks_nothing(how: tuple[
     assert differences(expected, first) == [] and differences(expected, second) == []
     assert live["run_id"] == kept["run_id"] == again["run_id"]
     crops = 2 if how else 1
-    assert [each["sessions"][0]["images_taught"] for each in (live, kept, again)] == [4 * 120, crops * 120, 0]
+    assert [each["teacher_images"] for each in (live, kept, again)] == [4 * 120, crops * 120, 0]
+    assert f"teacher asked about {crops * 120} images" in summary(kept)
 
 
 def test_interrupted_runs_go_on_with_what_is_kept_and_end_bit_equal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,17 +73,27 @@ def test_interrupted_runs_go_on_with_what_is_kept_and_end_bit_equal(folder: Path
     assert list(run_dir.checkpoints.glob("phase-*.pt"))
     record = train(folder, *words(*more))
     assert differences(expected, results(run_dir_of(record).path)) == []
-    assert 0 < record["sessions"][0]["images_taught"] < 2 * 120  # the rest was kept by the part before
+    assert 0 < record["teacher_images"] < 2 * 120  # the rest was kept by the part before
 
 
 def test_another_seed_asks_about_no_crop_again(folder: Path) -> None:
     """Order and batches are others, the crops are not."""
     more = (*STORED, "trainer.crop_seed=7", "trainer.epochs=2", "protocol.shot_seed=0")
     counts = [
-        train(folder, *words(*more, f"seed={seed}", f"trainer.batch_size={size}"))["sessions"][0]["images_taught"]
+        train(folder, *words(*more, f"seed={seed}", f"trainer.batch_size={size}"))["teacher_images"]
         for seed, size in ((0, 20), (1, 33))
     ]
     assert counts == [240, 0]
+
+
+def test_sessions_share_what_the_teacher_said_of_all_classes(folder: Path) -> None:
+    """The memory's rows come back in later sessions, and the teacher was asked about them before."""
+    sessions = ("protocol=class_incremental", "protocol.step=5", "protocol.shots=12", "memory=replay", "memory.size=20")
+    more = (*sessions, *STORED, "trainer.crop_seed=9", "trainer.epochs=2")
+    _, expected = found(folder, *more, "teacher.cache=false")
+    kept, first = found(folder, *more)
+    assert differences(expected, first) == []
+    assert [session["teacher_images"] for session in kept["sessions"]] == [2 * 60, 2 * 60]
 
 
 def test_fresh_crops_and_a_demand_to_keep_them_are_refused_before_any_work() -> None:
