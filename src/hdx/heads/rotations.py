@@ -47,7 +47,7 @@ class Rotations(GradientHead):
         if self.plain is not None:
             self.plain.expand(n_new)
 
-    def joint(self, features: Tensor) -> Tensor:
+    def on_turns(self, features: Tensor) -> Tensor:
         """Logits [B, n_classes * 4] of features [B, D] of images turned in any way."""
         return F.linear(features, self.weight, self.bias)
 
@@ -57,8 +57,8 @@ class Rotations(GradientHead):
             return self.plain(features)
         if self.predict == "aggregated":
             turns = features.unflatten(1, (TURNS, -1))  # [B, 4, D]
-            return aggregated(self.joint(turns))
-        return self.joint(features)[:, ::TURNS]
+            return aggregated(self.on_turns(turns))
+        return self.on_turns(features)[:, ::TURNS]
 
 
 def aggregated(joint: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Sla(Method):
         """Loss of one batch of this rank."""
         turned = torch.stack([batch.inputs.rot90(turns, (2, 3)) for turns in range(TURNS)], dim=1)  # [B, 4, 3, S, S]
         features = self.body(turned.flatten(0, 1)).unflatten(0, (-1, TURNS))  # [B, 4, D]
-        joint = self.head.joint(features)  # [B, 4, C * 4]
+        joint = self.head.on_turns(features)  # [B, 4, C * 4]
         losses = joint_losses(self.loss, joint, batch.labels)
         losses = TURNS * losses if self.large else losses
         if self.head.plain is not None:
