@@ -63,7 +63,8 @@ class Step(nn.Module):
         self.method = method
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.method.training_step(Batch(images, torch.zeros(len(images), dtype=torch.int64), 1.0, torch.arange(len(images))), 0)
+        labels, positions = torch.zeros(len(images), dtype=torch.int64), torch.arange(len(images))
+        return self.method.training_step(Batch(images, labels, 1.0, positions), 0)
 
 
 def trained(step: nn.Module, method: Prototypical, rank: int, world: int) -> dict[str, Tensor]:
