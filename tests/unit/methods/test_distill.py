@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_number_of_classes(tmp_path: Path, data_dir: Pat
         teacher_of(tmp_path, *words, f"teacher.checkpoint={tmp_path}/7.safetensors")
     with pytest.raises(WeightsError, match=r"expected a classifier on 64 features \(fc.weight, fc.bias\), got none"):
         teacher_of(tmp_path, *words, f"teacher.checkpoint={tmp_path}/body.safetensors")
-    with pytest.raises(WeightsError, match="no file gone.safetensors"):
+    with pytest.raises(WeightsError, match="no file .*gone.safetensors"):
         teacher_of(tmp_path, *words, "teacher.checkpoint=gone.safetensors")
 
 
