@@ -85,6 +85,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
         f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
         f"images trained {record['images_trained']:,}{predictor}",
         *_kept(record),
+        *([f"teacher asked about {record['teacher_images']:,} images"] if "teacher_images" in record else []),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
         f"seconds {seconds['wall']:.1f}  ({spent})",
     ]

@@ -17,6 +17,7 @@ GROUPS = {
     "method": "when the body trains, and with what",
     "memory": "which training samples later sessions see again",
     "protocol": "how data arrives and how it is scored",
+    "teacher": "the frozen model that a student learns from",
     "loss": "what the gradient phase minimises",
     "trainer": "optimiser, schedule, batch size, epochs",
     "ops": "which form the hot kernels take",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hdx import registry
+from hdx.config.paths import data_folder
 from hdx.datasets._base import Dataset
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError
@@ -20,13 +21,14 @@ from hdx.methods._base import Method
 from hdx.methods._body import Body
 from hdx.protocols._base import Protocol, Session
 from hdx.seeds import derive
+from hdx.teachers._base import Teacher
 
 log = logging.getLogger("hdx")
 
 
 @dataclass
 class Assembly:
-    """What a run works on; `method.body` has no adapter yet (see `attach`)."""
+    """What a run works on; `method.body` has no adapter yet (see `attach`), and the teacher comes later (`engine.teacher`)."""
 
     dataset: Dataset
     protocol: Protocol
@@ -34,6 +36,7 @@ class Assembly:
     method: Method
     device: torch.device
     train_seed: int
+    teacher: Teacher | None = None
 
     def attach(self, options: dict[str, Any]) -> None:
         """Build the adapter and attach it to the body."""
@@ -44,8 +47,7 @@ class Assembly:
 
 def data_dir(config: dict[str, Any]) -> Path | None:
     """`data_dir`, else $HDX_DATA, else ./data where it exists."""
-    chosen = config["data_dir"] or os.environ.get("HDX_DATA") or ("data" if Path("data").is_dir() else None)
-    return Path(chosen).expanduser() if chosen else None
+    return data_folder(config["data_dir"])
 
 
 def choose_device(config: dict[str, Any]) -> torch.device:
@@ -93,7 +95,7 @@ def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precis
 
 
 def assemble(config: dict[str, Any]) -> Assembly:
-    """Build everything but the adapter. Raises: the HdxError of whatever does not fit."""
+    """Build everything but adapter and teacher. Raises: the HdxError of whatever does not fit."""
     device = choose_device(config)
     dataset = build_dataset(config)
     protocol: Protocol = registry.build("protocol", config["protocol"])

@@ -29,6 +29,7 @@ class Body(nn.Module):
 
     Attributes:
         activation_memory: how a training step keeps what its backward pass needs of the body (`Recipe`).
+        views: quarter turns of an image that `features` and `embed` describe, one after the other; a method may set it.
     """
 
     activation_memory: Literal["none", "int8"] = "none"
@@ -37,6 +38,7 @@ class Body(nn.Module):
         super().__init__()
         self.backbone, self.pool, self.transform, self.precision = backbone, pool, transform, precision
         self.spec = {**spec, "transform": transform.describe(), "precision": precision}
+        self.views = 1
         self.adapter: Adapter | None = None
         self.trainable: list[nn.Parameter] = []
         self.memory_format = torch.channels_last if backbone.layout == "map" else torch.contiguous_format
@@ -48,6 +50,11 @@ class Body(nn.Module):
     def n_features(self) -> int:
         """D."""
         return self.pool.n_features
+
+    @property
+    def n_embedded(self) -> int:
+        """Length of what `features` and `embed` give: D for each view."""
+        return self.views * self.n_features
 
     def attach(self, adapter: Adapter) -> None:
         """Attach an adapter; `trainable` then lists what trains, the pool's own parameters included when anything does."""
@@ -83,15 +90,21 @@ class Body(nn.Module):
 
         return saved8(torch.initial_seed(), [*self.parameters(), *self.buffers()])  # the engine seeds every step
 
+    def features(self, images: Tensor) -> Tensor:
+        """[B, views * D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
+        with self.autocast(images.device):
+            seen = self.transform(images)
+            return torch.cat([self(seen.rot90(turns, (2, 3))) for turns in range(self.views)], dim=1)
+
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
-        """Features [B, D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
-        with self.autocast(images.device):
-            return self(self.transform(images))
+        """As `features`, where no gradient is wanted of what comes out."""
+        return self.features(images)
 
     def digest(self) -> str:
         """Hex sha256 of every weight and statistic, the transform and the precision: equal digests give equal features."""
-        digest = hashlib.sha256(of_json(self.spec).encode())
+        views = {"views": self.views} if self.views > 1 else {}
+        digest = hashlib.sha256(of_json(self.spec | views).encode())
         for name, value in sorted(self.state_dict().items()):
             if name.endswith("num_batches_tracked"):
                 continue  # counts steps, changes no output

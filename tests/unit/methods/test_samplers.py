@@ -125,7 +125,7 @@ def test_the_loader_deals_out_what_the_sampler_drew(sampler: EpisodeSampler | Ba
     whole = loader(sampler)
     batches = list(whole)
     assert len(batches) == len(whole) == 8 and whole.steps_per_epoch == 4
-    for x, y, weight, _ in batches:
+    for x, y, weight, *_ in batches:
         assert y.tolist() == LABELS[x[:, 0].long()].tolist() and weight == 1 / len(y)
     later = loader(sampler)
     later.start = 3
