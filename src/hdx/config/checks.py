@@ -311,6 +311,15 @@ def _cache_of_fresh_crops(data: dict[str, Any]) -> str | None:
 
 
 @check
+def _k_of_a_whole_store(data: dict[str, Any]) -> str | None:
+    teacher = data["teacher"]
+    if teacher.get("store") == "fp16" and teacher.get("k") != 32:
+        k = teacher.get("k")
+        return f"teacher.k={k} is of teacher.store=top_k, and fp16 keeps every logit: take teacher.store=top_k, or leave it out"
+    return None
+
+
+@check
 def _teacher_that_nobody_listens_to(data: dict[str, Any]) -> str | None:
     teacher, method = data["teacher"]["name"], data["method"]["name"]
     if teacher != "none" and method in COMPONENTS["method"] and method not in TEACHER_METHODS:

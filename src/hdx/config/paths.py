@@ -65,7 +65,20 @@ def absolute_in(config: Config) -> Config:
     teacher = config["teacher"]
     if teacher.get("run") and (Path(teacher["run"]) / "config.yaml").exists():  # else it is an id
         changed["teacher"] = {**teacher, "run": _absolute(teacher["run"])}
+    if teacher.get("overrides"):
+        changed["teacher"] = {**teacher, "overrides": [_absolute_word(word, config) for word in teacher["overrides"]]}
     return config.replace(**changed)
+
+
+def _absolute_word(word: str, config: Config) -> str:
+    """An override that names a file that is there, with its absolute path; any other as it is."""
+    from hdx.config.identity import PATHS
+
+    key, given, value = word.partition("=")
+    if not given or tuple(key.lstrip("+").split(".")) not in PATHS:
+        return word
+    path = located(value, config["data_dir"])
+    return f"{key}={_absolute(path)}" if Path(path).expanduser().exists() else word
 
 
 def _absolute(path: str | None) -> str | None:

@@ -111,6 +111,18 @@ def test_no_augmentation_returns_the_images_and_draws_nothing() -> None:
     assert torch.equal(generator.get_state(), before)
 
 
+def test_draws_are_one_block_of_a_generator_and_nothing_else_is_drawn() -> None:
+    """A row for each sample: what runs drew before a sample's numbers could be given."""
+    augment, generator = Augment(["jitter", "crop", "rotate"], 24), seeded(3)
+    draws = augment.draws(6, generator)
+    assert draws.shape == (6, augment.n_draws) == (6, 5 + 2 + 2)
+    assert torch.equal(draws, torch.rand(6, 9, generator=seeded(3)))
+    images, before = random_images(6, 3, 20), (generator.get_state(), torch.get_rng_state())
+    rows = torch.tensor([4, 1, 4])
+    assert torch.equal(augment(images[rows], draws[rows]), augment(images, draws)[rows])
+    assert all(torch.equal(*pair) for pair in zip(before, (generator.get_state(), torch.get_rng_state())))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.sampled_from(AUGMENTATIONS), min_size=1), st.integers(0, 2**31), st.integers(1, 9))
 def test_a_sample_depends_on_its_place_and_not_on_the_batch(names: set[str], seed: int, n: int) -> None:
