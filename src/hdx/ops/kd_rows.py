@@ -82,7 +82,7 @@ def kd_rows(
         labels: [B] int64 in [0, C); a negative one means none, and the first term is 0.
         temperature: T > 0.
         ce, teacher_ce, kd, target, non_target, non_target_ce: weights; a term of weight 0 is left out, even where it is infinite.
-    Returns: [B] float32, or float64 where one of the logits is.
+    Returns: [B] float32, or float64 where one of the logits is; it has a first derivative alone.
     Raises: ValueError where the shapes do not fit.
     """
     if student.dim() != 2 or student.shape != teacher.shape or labels.shape != student.shape[:1] or student.shape[1] < 1:
