@@ -75,6 +75,11 @@ def effective_precision(asked: str, device: torch.device) -> str:
     return asked
 
 
+def _note_activations(config: dict[str, Any], device: torch.device) -> None:
+    if config["trainer"].get("activation_memory") == "int8" and device.type == "cpu":
+        log.warning("trainer.activation_memory=int8 is made for GPUs; on a CPU it saves memory and takes time")
+
+
 def build_dataset(config: dict[str, Any]) -> Dataset:
     """The dataset of a config; a process that takes many runs keeps the last two, which no run changes."""
     return _kept_dataset(json.dumps(config["dataset"]), data_dir(config), Path(config["output_dir"]) / "cache")
@@ -97,6 +102,7 @@ def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precis
 def assemble(config: dict[str, Any]) -> Assembly:
     """Build everything but adapter and teacher. Raises: the HdxError of whatever does not fit."""
     device = choose_device(config)
+    _note_activations(config, device)
     dataset = build_dataset(config)
     protocol: Protocol = registry.build("protocol", config["protocol"])
     dataset = protocol.view(dataset)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-OPS = ("kd_rows", "episode_ncm", "rkd_triplet", "class_moments", "act_quant8")
+OPS = ("kd_rows", "episode_ncm", "rkd_triplet", "class_moments", "class_scores", "act_quant8")
 COLUMNS = ("case", "form", "device", "threads", "ms_p20", "ms_p50", "ms_p80", "speedup", "roofline", "gb", "gflop")
 COPIED, PRODUCT = 2**28, {"cpu": 2048, "cuda": 8192}  # bytes and edge of what the ceilings are measured on
 

@@ -137,7 +137,13 @@ def _compile(device: Device, folder: Path, architectures: tuple[str, ...]) -> tu
 
 
 def _gencode(architectures: tuple[str, ...]) -> list[str]:
-    return [f"-gencode=arch=compute_{name},code=sm_{name}" for name in architectures]
+    """Code for those of the architectures that nvcc knows; of the first also what a driver compiles for a GPU that none fits."""
+    known = _run([str(nvcc()), "--list-gpu-arch"]).split()
+    names = [name for name in architectures if f"compute_{name.rstrip('a')}" in known]
+    if not names:
+        raise BuildError(f"nvcc knows none of the architectures {', '.join(architectures)}  (install a newer CUDA toolkit)")
+    portable = f"-gencode=arch=compute_{names[0]},code=[sm_{names[0]},compute_{names[0]}]"
+    return [portable, *(f"-gencode=arch=compute_{name},code=sm_{name}" for name in names[1:])]
 
 
 def _run(command: list[str]) -> str:

@@ -80,10 +80,10 @@ def class_moments(
 ) -> Sums:
     """Counts, class sums and Gram matrix about a pivot.
 
-    Counts are exact. Sums, and Gram matrices of fewer than 2,048 samples or of float64 features, are right to 1e-14 of the
-    sum of absolute terms. A Gram matrix by float32 products changes a covariance S = scatter within classes / n + floor * I by
-    at most 1e-5 of S in every direction, measured for each block; else the block is taken in float64. The native form gives
-    the same bits for any number of threads.
+    Counts are exact. Sums, and Gram matrices of fewer than 2,048 samples or of float64 features, are right to 1e-13 of the
+    sum of absolute terms. A Gram matrix by float32 products is right to 1e-6 of its largest entry, and changes a covariance
+    S = scatter within classes / n + floor * I by at most 1e-5 of S in every direction, measured for each block; else the
+    block is taken in float64. The native form on a CPU gives the same bits for any number of threads.
 
     Args:
         features: [N, D] of any float type.

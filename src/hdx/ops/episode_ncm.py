@@ -23,7 +23,7 @@ def _fake(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways: in
 
 
 def episode_ncm(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways: int, cosine: bool = False) -> Tensor:
-    """The class of each query of E episodes whose mean is nearest; of equally near ones the first.
+    """The class of each query of E episodes whose mean is nearest; of equally near ones the first (composite: to rounding).
 
     argmax over w of q . p_w - 1/2 |p_w|^2, which is the least Euclidean distance, or of q . p_w / |p_w|, where p_w is the mean
     of the class's support (Snell et al. 2017, eq. 1 and 2). Distances are taken about the mean of an episode's prototypes,
@@ -71,7 +71,7 @@ def composite(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways
 def _batch(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways: int, cosine: bool) -> Tensor:
     n_episodes, n_query = query.shape
     means, counts = _means(bank, support, labels, ways)  # [E, W, D], [E, W]
-    samples = bank.index_select(0, query.reshape(-1)).view(n_episodes, n_query, -1)
+    samples = bank.index_select(0, query.reshape(-1)).view(n_episodes, n_query, bank.shape[1])
     if cosine:
         scores = samples @ F.normalize(means, dim=2).mT
     else:
@@ -87,7 +87,7 @@ def _means(bank: Tensor, support: Tensor, labels: Tensor, ways: int) -> tuple[Te
     order = bags.reshape(-1).argsort(stable=True)
     counts = torch.bincount(bags.reshape(-1), minlength=n_episodes * ways)
     means = F.embedding_bag(support.reshape(-1)[order], bank, counts.cumsum(0) - counts, mode="mean")
-    return means.view(n_episodes, ways, -1), counts.view(n_episodes, ways)
+    return means.view(n_episodes, ways, bank.shape[1]), counts.view(n_episodes, ways)
 
 
 def native(bank: Tensor, support: Tensor, labels: Tensor, query: Tensor, ways: int, cosine: bool) -> Tensor:

@@ -6,12 +6,13 @@ the other classes alone. All terms follow from p', q' and the log-odds u = log p
     KL(q || p) = KL((q_y, 1 - q_y) || (p_y, 1 - p_y)) + (1 - q_y) KL(q' || p'),      log p_y = -softplus(-u),
 
 so nothing is lost to cancellation when p_y is near 1. A class at -inf in the teacher asks nothing of the student. The forward
-keeps six numbers a row (`ROW`), from which the backward makes the gradient in one more pass; p and q are never stored.
+keeps a few numbers a row, from which the backward makes the gradient in one more pass; p and q are never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,11 +21,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hdx.ops import dispatch
+from hdx.ops.bench import Case
 
 TERMS = "float temperature, float ce, float teacher_ce, float kd, float target, float non_target, float non_target_ce"
 CHUNK = 1 << 17  # logits at once in torch: what is made of them stays in the cache
 _LOWEST = -1e30  # in place of -inf, so that the softmax of a target that stands alone is not NaN
-ROW = ("student_max", "teacher_max", "student_slope", "teacher_slope", "hard_slope", "target_slope")
+KEPT = 6  # numbers a row that the native forward keeps: both maxima, and the slopes of `kd_row` in csrc/kd_math.h
 
 dispatch.declare(
     "kd_rows",
@@ -80,7 +82,7 @@ def kd_rows(
         labels: [B] int64 in [0, C); a negative one means none, and the first term is 0.
         temperature: T > 0.
         ce, teacher_ce, kd, target, non_target, non_target_ce: weights; a term of weight 0 is left out, even where it is infinite.
-    Returns: [B] float32, or float64 where one of the logits is.
+    Returns: [B] float32, or float64 where one of the logits is; it has a first derivative alone.
     Raises: ValueError where the shapes do not fit.
     """
     if student.dim() != 2 or student.shape != teacher.shape or labels.shape != student.shape[:1] or student.shape[1] < 1:
@@ -287,10 +289,49 @@ def _gradient(upstream: Tensor, student: Tensor, teacher: Tensor, y: Tensor, slo
     return gradient
 
 
+FORMS: dict[str, Callable[[Tensor, Tensor, Tensor, Terms], Tensor]] = {
+    "reference": reference,
+    "composite": composite,
+    "native": native,
+}
+
+
+def cases(device: str) -> Iterator[Case]:
+    """KD at T = 4 with its cross-entropy, forward and backward, of 256 samples (see `hdx.ops.bench`)."""
+    terms = Terms(temperature=4.0, ce=0.1, teacher_ce=0.0, kd=0.9 * 16, target=0.0, non_target=0.0, non_target_ce=0.0)
+    for n_classes in (1_000, 21_843):
+        generator = torch.Generator().manual_seed(0)
+        student, teacher = (torch.randn(256, n_classes, generator=generator).to(device) for _ in range(2))
+        labels = torch.randint(n_classes, (256,), generator=generator).to(device)
+        both_ways = partial(_both_ways, student=student.requires_grad_(True), upstream=student.new_full((256,), 1 / 256))
+        forms: dict[str, Callable[[], object]] = {"eager": partial(both_ways, partial(_eager, student, teacher, labels))}
+        for name in ("composite", "native"):
+            if name != "native" or not dispatch.why_not("kd_rows", student):
+                forms[name] = partial(both_ways, partial(FORMS[name], student, teacher, labels, terms))
+        yield Case(
+            name=f"kd_rows 256 x {n_classes:,}, forward and backward",
+            bytes=4.0 * 5 * student.numel(),  # the forward reads both, the backward reads both and writes one
+            flops=0.0,
+            forms=forms,
+            compiled=forms["eager"],
+            note="" if device == "cuda" else "bound by its four exponentials a class, and by page faults of the new gradient",
+        )
+
+
+def _eager(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    log_p, q = (student / 4).log_softmax(1), (teacher / 4).softmax(1)
+    divergence = F.kl_div(log_p, q, reduction="none").sum(1)
+    return 0.1 * F.cross_entropy(student, labels, reduction="none") + 0.9 * 16 * divergence
+
+
+def _both_ways(loss: Callable[[], Tensor], student: Tensor, upstream: Tensor) -> Tensor:
+    return torch.autograd.grad(loss(), student, upstream)[0]
+
+
 @torch.library.register_fake("hdx::kd_rows")
 def _fake(student: Tensor, teacher: Tensor, labels: Tensor, *terms: float, **named: float) -> tuple[Tensor, Tensor, Tensor]:
     n = student.shape[0]
-    return student.new_empty(n), student.new_empty(n, len(ROW)), torch.empty_like(labels)
+    return student.new_empty(n), student.new_empty(n, KEPT), torch.empty_like(labels)
 
 
 @torch.library.register_fake("hdx::kd_rows_backward")
@@ -298,6 +339,3 @@ def _fake_backward(
     upstream: Tensor, student: Tensor, teacher: Tensor, targets: Tensor, rows: Tensor, temperature: float
 ) -> Tensor:
     return student.new_empty(student.shape)
-
-
-FORMS = {"reference": reference, "composite": composite, "native": native}

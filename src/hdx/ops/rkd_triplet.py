@@ -3,11 +3,13 @@
 The angle at x_i between x_j and x_k has the cosine (N_ij + N_ik - N_jk) / (2 n_ij n_ik), with N_ij = n_ij^2 = ||x_i - x_j||^2.
 Given the matrix N, B^3 cosines cost some additions each, where the vectors x_j - x_i take B^2 d numbers and B^3 d products. N is
 summed from differences and not from a Gram matrix: equal rows are exactly 0 apart, and an offset of all rows costs no digits.
+What it costs: N_ik - N_jk cancels where n_ij is far below n_ik, and the cosine is off by about n_ik / n_ij units in the last place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hdx.ops import dispatch
+from hdx.ops.bench import Case
 
 CHUNK = 1 << 17  # cosines at once: they stay in the cache
 
@@ -44,7 +47,8 @@ def rkd_triplet(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student: [B, D] features; 16-bit ones are computed in float32.
         teacher: [B, E] features, no gradient flows into them.
-    Returns: [B] float32, or float64 where one of them is; the mean is the paper's loss of the batch.
+    Returns: [B] float32, or float64 where one of them is; the mean is the paper's loss of the batch. It has a first derivative
+        alone.
     Raises: ValueError where the shapes do not fit.
     """
     if student.dim() != 2 or teacher.dim() != 2 or len(student) != len(teacher):
@@ -140,6 +144,40 @@ def _inverse(squares: Tensor) -> Tensor:
     return torch.where(squares > 0, squares.rsqrt(), 0.0)
 
 
+FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"reference": reference, "composite": composite, "native": native}
+
+
+def cases(device: str) -> Iterator[Case]:
+    """The angles of 256 features of 512, forward and backward (see `hdx.ops.bench`)."""
+    n, d = 256, 512
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(n, d, generator=generator).to(device) for _ in range(2))
+    both_ways = partial(_both_ways, student=student.requires_grad_(True), upstream=student.new_full((n,), 1 / n))
+    forms: dict[str, Callable[[], object]] = {"eager": partial(both_ways, partial(_eager, student, teacher))}
+    for name in ("composite", "native"):
+        if name != "native" or not dispatch.why_not("rkd_triplet", student):
+            forms[name] = partial(both_ways, partial(FORMS[name], student, teacher))
+    yield Case(
+        name=f"rkd_triplet {n} x {d}, forward and backward",
+        bytes=4.0 * (3 * n * d + 2 * n * n),
+        flops=3.0 * n * n * d + 3.0 * n * n * d + (14 + 23) * n**3,  # distances (half of each), gradient, triplets both ways
+        forms=forms,
+        note=""
+        if device == "cuda"
+        else "a triplet's work is additions and comparisons, of which few are half of a fused product",
+    )
+
+
+def _eager(student: Tensor, teacher: Tensor) -> Tensor:
+    units = [F.normalize(features[None] - features[:, None], dim=2) for features in (student, teacher)]
+    own, asked = (vectors @ vectors.mT for vectors in units)
+    return F.smooth_l1_loss(own, asked, reduction="none").mean((1, 2))
+
+
+def _both_ways(loss: Callable[[], Tensor], student: Tensor, upstream: Tensor) -> Tensor:
+    return torch.autograd.grad(loss(), student, upstream)[0]
+
+
 @torch.library.register_fake("hdx::rkd_triplet")
 def _fake(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = student.shape[0]
@@ -149,6 +187,3 @@ def _fake(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @torch.library.register_fake("hdx::rkd_triplet_backward")
 def _fake_backward(upstream: Tensor, student: Tensor, student_squares: Tensor, teacher_squares: Tensor) -> Tensor:
     return student.new_empty(student.shape)
-
-
-FORMS = {"reference": reference, "composite": composite, "native": native}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,11 +16,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from hdx.adapters.full import Full
+from hdx.config.identity import group_hash
 from hdx.config.validate import load
-from hdx.errors import ConfigError
+from hdx.engine import stop
+from hdx.engine.fit import fit
+from hdx.engine.loader import PhaseLoader
+from hdx.errors import ConfigError, Interrupted
+from hdx.heads.ncm import NCM
+from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Method, Phase
 from hdx.ops import act_quant8 as ops
 from hdx.ops import dispatch
 from hdx.ops.act_quant8 import DTYPES, GROUP, Packed, saved8
+from hdx.trainers.recipe import Recipe
 from tests.unit.engine.conftest import make_body
 
 SIZES = (0, 1, 255, 256, 257, 5000, ops.CHUNK + 300)
@@ -303,6 +314,38 @@ def test_a_body_trains_in_eight_bits_and_predicts_in_full() -> None:
         assert torch.equal(body(images), expected)
 
 
+def trained_body(memory: str, file: Path) -> tuple[float | None, Tensor]:
+    """Loss and weights after six steps of a whole body on noise, from the checkpoint `file` where there is one."""
+    body = make_body((1, 8, 8))
+    body.attach(Full())
+    images = torch.randn(24, 3, *[body.transform.size] * 2, generator=torch.Generator().manual_seed(1))
+    classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(body.n_features, 3))
+    kept: Any = {"activation_memory": memory}
+    recipe = Recipe(epochs=2, batch_size=8, optimizer="sgd", checkpoint_seconds=3600, **kept)
+    method = Method(body, NCM(body.n_features), CrossEntropy(), recipe)
+    rows, cpu = np.arange(24), torch.device("cpu")
+    phase = Phase("images", rows, (0, 1, 2), classifier, [*body.trainable, *classifier.parameters()])
+    loader = PhaseLoader(images, rows, rows % 3, epochs=2, batch_size=8, seed=0, parts=(0, 0), device=cpu)
+    loss = fit(method, phase, loader, file=file, seed=0, parts=(0, 0), device=cpu, nodes=1, report=lambda state: None)
+    return loss, torch.cat([parameter.detach().flatten() for parameter in body.parameters()])
+
+
+def test_a_phase_in_eight_bits_is_near_the_exact_one_and_resumes_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, weights = trained_body("none", tmp_path / "a.pt")
+    loss, found = trained_body("int8", tmp_path / "b.pt")
+    assert exact is not None and loss == pytest.approx(exact, rel=0.05) and loss != exact
+    assert not torch.equal(found, weights)
+    steps: list[int] = []
+    monkeypatch.setattr(stop, "requested", lambda: (steps.append(1), len(steps) >= 3)[1])
+    with pytest.raises(Interrupted):
+        trained_body("int8", tmp_path / "c.pt")
+    monkeypatch.setattr(stop, "requested", lambda: False)
+    again, resumed = trained_body("int8", tmp_path / "c.pt")
+    assert again == loss and torch.equal(resumed, found)
+
+
 def test_backends_agree_on_a_cpu_without_native_code() -> None:
     x = torch.randn(1000)
     with dispatch.using("reference"):
@@ -316,8 +359,6 @@ def test_the_option() -> None:
     plain, eight = load(film), load([*film, "trainer.activation_memory=int8"])
     data = plain.data
     older = {**data, "trainer": {key: value for key, value in data["trainer"].items() if key != "activation_memory"}}
-    from hdx.config.identity import group_hash
-
     assert plain.group_hash == group_hash(older) != eight.group_hash
     with pytest.raises(ConfigError, match="no effect with method=frozen, which trains no body"):
         load(["trainer.activation_memory=int8"])

@@ -94,7 +94,8 @@ Tensor act_dequant8(const Tensor& codes, const Tensor& ranges, ScalarType dtype)
 
 // --- episode_ncm
 
-Tensor episode_ncm(const Tensor& bank, const Tensor& support, const Tensor& labels, const Tensor& query, int64_t ways, bool cosine) {
+Tensor episode_ncm(
+    const Tensor& bank, const Tensor& support, const Tensor& labels, const Tensor& query, int64_t ways, bool cosine) {
   const On on(bank);
   const int64_t d = bank.size(1);
   small(ways * d, "ways * D");
@@ -152,8 +153,8 @@ cuda::KdInput<T> kd_input(const Tensor& student, const Tensor& teacher, const in
 }
 
 std::tuple<Tensor, Tensor, Tensor> kd_rows(
-    const Tensor& student, const Tensor& teacher, const Tensor& labels, double temperature, double ce, double teacher_ce, double kd,
-    double target, double non_target, double non_target_ce) {
+    const Tensor& student, const Tensor& teacher, const Tensor& labels, double temperature, double ce, double teacher_ce,
+    double kd, double target, double non_target, double non_target_ce) {
   const On on(student);
   const hdx::KdTerms terms{temperature, ce, teacher_ce, kd, target, non_target, non_target_ce};
   const Tensor s = in_rows(student), t = in_rows(teacher), y = torch::stable::contiguous(labels);

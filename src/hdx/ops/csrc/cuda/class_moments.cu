@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(COLUMNS) sum_classes(const int64_t* firsts, co
 }  // namespace
 
 template <typename T>
-void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums, cudaStream_t stream) {
+void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums,
+                   cudaStream_t stream) {
   if (x.d == 0 || x.n_classes == 0) return;
   const unsigned strips = static_cast<unsigned>((x.d + COLUMNS - 1) / COLUMNS);
   const int64_t segments = segments_of(x.n, x.n_classes);

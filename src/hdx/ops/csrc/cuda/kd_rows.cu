@@ -205,7 +205,8 @@ void kd_rows_backward(const KdInput<T>& in, const T* upstream, int64_t upstream_
 
 template void kd_rows(const KdInput<float>&, const KdTerms&, KdSums<double>*, float*, float*, int64_t*, cudaStream_t);
 template void kd_rows(const KdInput<double>&, const KdTerms&, KdSums<double>*, double*, double*, int64_t*, cudaStream_t);
-template void kd_rows_backward(const KdInput<float>&, const float*, int64_t, const int64_t*, const float*, double, float*, cudaStream_t);
+template void kd_rows_backward(const KdInput<float>&, const float*, int64_t, const int64_t*, const float*, double, float*,
+                               cudaStream_t);
 template void kd_rows_backward(const KdInput<double>&, const double*, int64_t, const int64_t*, const double*, double, double*,
                                cudaStream_t);
 

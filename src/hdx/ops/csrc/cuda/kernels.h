@@ -55,7 +55,8 @@ inline int64_t segments_of(int64_t n, int64_t n_classes) { return n / SEGMENT + 
 
 // centred [n, d]: rows less the pivot [d]; sums [n_classes, d] of those; partial [segments_of(n, n_classes), d] is scratch.
 template <typename T>
-void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums, cudaStream_t stream);
+void class_moments(const Labelled<T>& x, const double* pivot, double* centred, double* partial, double* sums,
+                   cudaStream_t stream);
 
 // --- kd_rows.cu: T is float or double
 

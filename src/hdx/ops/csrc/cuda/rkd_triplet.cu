@@ -95,11 +95,11 @@ __global__ void __launch_bounds__(THREADS) losses_of(const T* student, const T* 
   if (threadIdx.x == 0) loss[blockIdx.x] = static_cast<T>(total / (static_cast<double>(n) * n));
 }
 
-// The slope of the loss with respect to N at (row, column): from triplets whose vertex is the row, and from those whose vertex is a
-// third sample, to which row and column are opposite. Those whose vertex is the column are at (column, row).
+// The slope of the loss with respect to N at (row, column): from triplets whose vertex is the row, and from those whose vertex is
+// a third sample, to which row and column are opposite. Those whose vertex is the column are at (column, row).
 template <typename T>
-__global__ void __launch_bounds__(THREADS) slopes_of(const T* student, const T* teacher, const T* upstream, int64_t upstream_stride,
-                                                     int n, T* slopes) {
+__global__ void __launch_bounds__(THREADS) slopes_of(const T* student, const T* teacher, const T* upstream,
+                                                     int64_t upstream_stride, int n, T* slopes) {
   __shared__ Sides<T> own[THREADS];
   __shared__ T weight[THREADS];
   const int64_t row = int64_t{blockIdx.x} * n;
