@@ -11,7 +11,7 @@ import csv
 import importlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Case:
     name: str
     bytes: float
     flops: float
-    forms: dict[str, Callable[[], object]]
+    forms: Mapping[str, Callable[[], object]]
     compiled: Callable[[], object] | None = None
     note: str = ""
 

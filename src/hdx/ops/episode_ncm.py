@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -123,7 +123,8 @@ def cases(device: str) -> Iterator[Case]:
             found.append(torch.baddbmm(means.square().sum(2)[:, None], bank[asked], means.mT, beta=-0.5).argmax(2))
         return found
 
-    forms = {"loop": loop, "gather + bmm": gathered, "composite": partial(composite, bank, support, labels, query, ways, False)}
+    forms: dict[str, Callable[[], object]] = {"loop": loop, "gather + bmm": gathered}
+    forms["composite"] = partial(composite, bank, support, labels, query, ways, False)
     if not dispatch.why_not("episode_ncm", bank):
         forms["native"] = partial(native, bank, support, labels, query, ways, False)
     yield Case(

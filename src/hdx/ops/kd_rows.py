@@ -24,7 +24,7 @@ from hdx.ops import dispatch
 from hdx.ops.bench import Case
 
 TERMS = "float temperature, float ce, float teacher_ce, float kd, float target, float non_target, float non_target_ce"
-CHUNK = 1 << 17  # logits at once in torch: what is made of them stays in the cache
+CHUNK = 1 << 18  # logits at once in torch: what is made of them stays in the cache
 _LOWEST = -1e30  # in place of -inf, so that the softmax of a target that stands alone is not NaN
 KEPT = 6  # numbers a row that the native forward keeps: both maxima, and the slopes of `kd_row` in csrc/kd_math.h
 

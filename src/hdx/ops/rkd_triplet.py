@@ -3,7 +3,8 @@
 The angle at x_i between x_j and x_k has the cosine (N_ij + N_ik - N_jk) / (2 n_ij n_ik), with N_ij = n_ij^2 = ||x_i - x_j||^2.
 Given the matrix N, B^3 cosines cost some additions each, where the vectors x_j - x_i take B^2 d numbers and B^3 d products. N is
 summed from differences and not from a Gram matrix: equal rows are exactly 0 apart, and an offset of all rows costs no digits.
-What it costs: N_ik - N_jk cancels where n_ij is far below n_ik, and the cosine is off by about n_ik / n_ij units in the last place.
+What it costs: N_ik - N_jk cancels where n_ij is far below n_ik, and the cosine is off by about
+n_ik / n_ij units in the last place.
 """
 
 from __future__ import annotations

@@ -138,6 +138,7 @@ Tensor class_gram(const Tensor& features, const Tensor& pivot) {
 }
 
 // out [n, 8] = (x - pivot) probes^T: the subtraction in float32, as `pack` has it, the rest in float64.
+// `probes` lie as they are read, [ceil(d / 8), 8 probes, 8 features]: rows of a power of two apart would share a cache set.
 HDX_CLONES void project(const float* x, int64_t stride, int64_t d, const float* pivot, const double* probes, int64_t n, double* out) {
   for (int64_t r = 0; r < n; ++r, x += stride, out += 8) {
     Doubles8 sums[8] = {};
@@ -145,12 +146,15 @@ HDX_CLONES void project(const float* x, int64_t stride, int64_t d, const float* 
     for (; i + 8 <= d; i += 8) {
       const Doubles8 z = __builtin_convertvector(load<Vector8>(x + i) - load<Vector8>(pivot + i), Doubles8);
 #pragma GCC unroll 8
-      for (int64_t k = 0; k < 8; ++k) sums[k] += z * load<Doubles8>(probes + k * d + i);
+      for (int64_t k = 0; k < 8; ++k) sums[k] += z * load<Doubles8>(probes + 8 * (i + k));
+    }
+#pragma GCC unroll 8
+    for (int64_t k = 0; k < 8; ++k) {
+      const Doubles8 s = sums[k];
+      out[k] = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
     }
     for (int64_t k = 0; k < 8; ++k) {
-      out[k] = 0;
-      for (int64_t l = 0; l < 8; ++l) out[k] += sums[k][l];
-      for (int64_t t = i; t < d; ++t) out[k] += static_cast<double>(x[t] - pivot[t]) * probes[k * d + t];
+      for (int64_t l = 0; i + l < d; ++l) out[k] += static_cast<double>(x[i + l] - pivot[i + l]) * probes[8 * (i + k) + l];
     }
   }
 }
@@ -162,9 +166,13 @@ Tensor class_probe(const Tensor& features, const Tensor& pivot, const Tensor& pr
   Tensor out = torch::stable::empty({n, 8}, torch::headeronly::ScalarType::Double);
   const float *x = features.const_data_ptr<float>(), *p = pivot.const_data_ptr<float>();
   const double* u = probes.const_data_ptr<double>();
+  std::vector<double> packed((d + 7) / 8 * 64);
+  for (int64_t k = 0; k < 8; ++k) {
+    for (int64_t i = 0; i < d; ++i) packed[i / 8 * 64 + k * 8 + i % 8] = u[k * d + i];
+  }
   double* to = out.mutable_data_ptr<double>();
   torch::stable::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
-    project(x + begin * stride, stride, d, p, u, end - begin, to + begin * 8);
+    project(x + begin * stride, stride, d, p, packed.data(), end - begin, to + begin * 8);
   });
   return out;
 }
