@@ -94,6 +94,8 @@ class Body(nn.Module):
         """[B, views * D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
         with self.autocast(images.device):
             seen = self.transform(images)
+            if self.views == 1:
+                return self(seen)
             return torch.cat([self(seen.rot90(turns, (2, 3))) for turns in range(self.views)], dim=1)
 
     @torch.inference_mode()
