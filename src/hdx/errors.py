@@ -35,6 +35,10 @@ class RunError(HdxError):
     """A run directory is missing, held by another process, or damaged."""
 
 
+class OpsUnavailable(HdxError):
+    """The native form of an op was demanded and cannot run."""
+
+
 class Interrupted(HdxError):
     """The user stopped a run that can be resumed."""
 

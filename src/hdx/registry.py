@@ -62,6 +62,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "tuned_prototypes": "hdx.heads.tuned_prototypes:TunedPrototypes",
         "transductive_finetune": "hdx.heads.transductive_finetune:TransductiveFinetune",
         "slk": "hdx.heads.slk:SLK",
+        "dual": "hdx.heads.dual:Dual",
+        "rotations": "hdx.heads.rotations:Rotations",
     },
     "method": {
         "frozen": "hdx.methods.frozen:Frozen",
@@ -78,6 +80,11 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "lwf": "hdx.methods.lwf:Lwf",
         "wa": "hdx.methods.wa:Wa",
         "ewc": "hdx.methods.ewc:Ewc",
+        "distill": "hdx.methods.distill:Distill",
+        "dho": "hdx.methods.dho:Dho",
+        "dhkd": "hdx.methods.dhkd:Dhkd",
+        "uskd": "hdx.methods.uskd:Uskd",
+        "sla": "hdx.methods.sla:Sla",
     },
     "memory": {
         "none": "hdx.memories.none:NoMemory",
@@ -91,8 +98,21 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "online": "hdx.protocols.online:Online",
         "domain_incremental": "hdx.protocols.domain_incremental:DomainIncremental",
     },
-    "loss": {"cross_entropy": "hdx.losses.cross_entropy:CrossEntropy"},
+    "teacher": {
+        "none": "hdx.teachers.none:NoTeacher",
+        "model": "hdx.teachers.model:ModelTeacher",
+        "run": "hdx.teachers.run:RunTeacher",
+    },
+    "loss": {
+        "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
+        "kd": "hdx.losses.kd:KD",
+        "dkd": "hdx.losses.dkd:DKD",
+        "nkd": "hdx.losses.nkd:NKD",
+        "rkd": "hdx.losses.rkd:RKD",
+        "hint": "hdx.losses.hint:Hint",
+    },
     "trainer": {"default": "hdx.trainers.recipe:Recipe"},
+    "ops": {"default": "hdx.ops.options:Ops"},
     "tracker": {
         "csv": "hdx.trackers.csv:CsvTracker",
         "wandb": "hdx.trackers.wandb:WandbTracker",

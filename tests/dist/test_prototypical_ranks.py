@@ -19,6 +19,7 @@ from hdx.backbones._base import Backbone, InputSpec
 from hdx.datasets.transforms import EvalTransform
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Batch
 from hdx.methods._body import Body
 from hdx.methods._gather import gather
 from hdx.methods.prototypical import Prototypical
@@ -62,7 +63,8 @@ class Step(nn.Module):
         self.method = method
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.method.training_step((images, torch.zeros(len(images), dtype=torch.int64), 1.0, torch.arange(len(images))), 0)
+        labels, positions = torch.zeros(len(images), dtype=torch.int64), torch.arange(len(images))
+        return self.method.training_step(Batch(images, labels, 1.0, positions), 0)
 
 
 def trained(step: nn.Module, method: Prototypical, rank: int, world: int) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from tests.unit.methods.digit_runs import last_state, run
 from hdx.adapters.film import Film
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Batch
 from hdx.methods.icarl import ICaRL
 from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir
@@ -73,7 +74,7 @@ def step(activation: str, second: bool) -> tuple[float, np.ndarray, np.ndarray]:
         method.start_session(FIRST)  # forgets the previous model
     method.begin(phase)
     images = torch.randn(len(LABELS), 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    loss = method.training_step((images, torch.tensor(LABELS), 1 / len(LABELS), torch.arange(len(LABELS))), 0)
+    loss = method.training_step(Batch(images, torch.tensor(LABELS), 1 / len(LABELS), torch.arange(len(LABELS))), 0)
     logits = method.linear(body(images)).detach().double().numpy()  # type: ignore[misc]
     old = np.zeros((len(LABELS), 0)) if method.previous is None else method.previous.logits(images).double().numpy()
     return loss.item(), logits, old

@@ -12,13 +12,15 @@ import pytest
 
 from hdx import registry
 from hdx.config import files, paths, schema
-from hdx.config.checks import EPISODE_HEADS
+from hdx.config.checks import EPISODE_HEADS, TEACHER_LOSSES
 from hdx.config.compose import read_plain
 from hdx.config.validate import load
 
 CONF = paths.packaged()
 FILES = sorted(file for group in registry.COMPONENTS for file in (CONF / group).glob("*.yaml"))
 PRESETS = files.names("exp", [CONF])
+#: what a teacher goes with
+TAUGHT = ["adapter=full", "head=linear", "method=distill", "loss=kd"]
 COMPONENTS = [(group, name) for group, entries in registry.COMPONENTS.items() for name in entries]
 
 
@@ -92,7 +94,7 @@ def test_headers(file: Path) -> None:
     head = files.header(file)
     assert head.summary and head.source, file
     assert head.command.startswith("hdx "), file
-    if file.parent.name in registry.COMPONENTS and file.parent.name != "trainer":
+    if file.parent.name in registry.COMPONENTS and file.parent.name not in ("trainer", "ops"):
         assert f"{file.parent.name}={file.stem}" in head.command.split()
     if file.parent.name == "exp" and head.command.startswith("hdx train"):
         assert file.stem in presets_of(head.command)
@@ -152,6 +154,18 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("method", "lwf"): ["adapter=full", "head=linear"],
         ("method", "wa"): ["adapter=full", "head=linear"],
         ("method", "ewc"): ["adapter=full", "head=linear"],
+        ("method", "dho"): ["adapter=full", "head=dual", "teacher=kd_teacher", "method.alpha=0.5", "method.beta=1"],
+        ("method", "dhkd"): ["adapter=full", "head=linear", "teacher=kd_teacher"],
+        ("method", "uskd"): ["adapter=full", "head=linear"],
+        ("method", "sla"): ["adapter=full", "head=rotations"],
+        ("head", "dual"): [*TAUGHT[:1], "teacher=kd_teacher", "method=dho", "method.alpha=0.5", "method.beta=1"],
+        ("head", "rotations"): ["adapter=full", "method=sla"],
+        ("method", "distill"): ["adapter=full", "head=linear", "teacher=kd_teacher", "loss=kd"],
+        **{("loss", name): [*TAUGHT[:3], "teacher=kd_teacher"] for name in TEACHER_LOSSES},
+        **{("teacher", name): TAUGHT for name in files.names("teacher", [CONF]) if name != "none"},
+        ("teacher", "run"): [*TAUGHT, "teacher.run=kd_teacher"],
+        ("teacher", "model"): [*TAUGHT, "teacher.checkpoint=model.safetensors"],
+        ("teacher", "resnet56"): [*TAUGHT, "teacher.checkpoint=model.safetensors"],
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])

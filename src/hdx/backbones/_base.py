@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from hdx.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -49,6 +51,15 @@ class Backbone(nn.Module):
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Feature map or tokens of normalised images."""
+
+    def middle(self) -> tuple[nn.Module, int]:
+        """The module whose output is the map or the tokens before the last stage, and its channels (USKD's weak head).
+
+        Raises: ConfigError where a backbone does not say.
+        """
+        raise ConfigError(
+            f"backbone={type(self).__name__} does not say what its middle is, which method=uskd needs: take another"
+        )
 
     @abstractmethod
     def last_block(self) -> list[nn.Module]:

@@ -45,6 +45,10 @@ class Conv4(Backbone):
             images = layer(images)
         return images
 
+    def middle(self) -> tuple[nn.Module, int]:
+        """The third block."""
+        return self.blocks[-2], self.n_features
+
     def last_block(self) -> list[nn.Module]:
         """The fourth block."""
         return [self.blocks[-1]]

@@ -88,6 +88,17 @@ class Timm(Backbone):
         features = self.body.forward_features(images)
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
+    def middle(self) -> tuple[nn.Module, int]:
+        """The last but one of the modules that timm takes features from: the stage before the last, or the block in a
+        transformer.
+
+        Raises: ConfigError when the model does not list them.
+        """
+        listed = list(getattr(self.body, "feature_info", []) or [])
+        if len(listed) < 2:
+            raise ConfigError(f"method=uskd: timm's {type(self.body).__name__} lists no stages.  (try another backbone)")
+        return self.body.get_submodule(listed[-2]["module"]), int(listed[-2]["num_chs"])
+
     def last_block(self) -> list[nn.Module]:
         """The last group of timm's layer groups (as for layer-wise learning rates): the last block and what follows it.
 

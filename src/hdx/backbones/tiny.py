@@ -76,6 +76,10 @@ class Tiny(Backbone):
             for affine in (*last.bn2.parameters(), *last.shortcut[1].parameters()):
                 affine.mul_(factor)
 
+    def middle(self) -> tuple[nn.Module, int]:
+        """The third stage."""
+        return self.stages[-2], WIDTHS[-2]
+
     def last_block(self) -> list[nn.Module]:
         """The fourth stage."""
         return [self.stages[-1]]

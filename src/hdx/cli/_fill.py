@@ -25,7 +25,7 @@ def fill(runs: Sequence[Planned], stream: TextIO, *, name: str, command: str, re
     from hdx.engine import stop
     from hdx.errors import Interrupted
     from hdx.launchers._base import Rules
-    from hdx.launchers.plan import plan
+    from hdx.launchers.plan import launch, plan
     from hdx.store.sweeps import write_plan
 
     grid = Grid(list(runs), name)
@@ -35,7 +35,7 @@ def fill(runs: Sequence[Planned], stream: TextIO, *, name: str, command: str, re
         write_plan(planned.output_dir, planned.rows(), name=name, command=command, launcher=options["name"])
         try:
             with stop.listening():
-                registry.build("launcher", options).launch(todo, Rules(), tally.told)
+                launch(planned, todo, registry.build("launcher", options), Rules(), tally.told)
         except Interrupted:
             raise Interrupted(f"stopped; {tally.short()}; nothing finished is lost. Go on with:  {command}") from None
     return tally.end(as_json=False, command=command)

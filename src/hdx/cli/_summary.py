@@ -60,7 +60,17 @@ def _metrics(record: dict[str, Any]) -> list[str]:
     )
     if m.get("acc_harmonic") is not None:
         first += f"   base {percent(m['acc_base'])}   novel {percent(m['acc_novel'])}   harmonic {percent(m['acc_harmonic'])}"
-    return [first, *_costs(record)]
+    return [first, *_selection(record), *_costs(record)]
+
+
+def _selection(record: dict[str, Any]) -> list[str]:
+    """What the last session chose on its validation rows, where a method chose something."""
+    found = record["sessions"][-1].get("selection")
+    if not found:
+        return []
+    alone = "  ".join(f"{name[4:]} alone {percent(value)} %" for name, value in found.items() if name.startswith("acc_"))
+    chosen = "  ".join(f"{name} {value:g}" for name, value in found.items() if name != "n" and not name.startswith("acc"))
+    return [f"chosen on {found['n']:,} validation images: {chosen}   accuracy there {percent(found['acc'])} %  ({alone})"]
 
 
 def _episodes(record: dict[str, Any]) -> list[str]:
@@ -85,6 +95,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
         f"trainable parameters {record['trainable_parameters']:,}   images forwarded {record['images_forwarded']:,}   "
         f"images trained {record['images_trained']:,}{predictor}",
         *_kept(record),
+        *([f"teacher asked about {record['teacher_images']:,} images"] if "teacher_images" in record else []),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
         f"seconds {seconds['wall']:.1f}  ({spent})",
     ]

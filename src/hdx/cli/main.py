@@ -27,6 +27,7 @@ COMMANDS = (
     "compare",
     "export",
     "predict",
+    "ops",
 )
 
 USAGE = """\

@@ -132,6 +132,7 @@ def _sweep(planned: Plan, grid: Grid, args: argparse.Namespace) -> int:
     from hdx.engine import stop
     from hdx.errors import Interrupted
     from hdx.launchers._base import Rules
+    from hdx.launchers.plan import launch
     from hdx.store.sweeps import write_plan
 
     tally = Tally(planned, sys.stderr if args.json else sys.stdout)
@@ -145,7 +146,7 @@ def _sweep(planned: Plan, grid: Grid, args: argparse.Namespace) -> int:
         rules = Rules(fail_fast=args.fail_fast, max_parallel=args.max_parallel, time_limit_s=limit)
         try:
             with stop.listening():
-                registry.build("launcher", options).launch(todo, rules, tally.told)
+                launch(planned, todo, registry.build("launcher", options), rules, tally.told)
         except Interrupted:
             raise Interrupted(f"stopped; {tally.short()}; nothing finished is lost. Go on with:  {command}") from None
     return tally.end(as_json=args.json, command=command)

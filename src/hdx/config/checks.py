@@ -5,25 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hdx.registry import COMPONENTS
+from hdx.config import types
+from hdx.config.schema import describe
+from hdx.config.teacher import teacher_config
+from hdx.errors import ConfigError
+from hdx.registry import COMPONENTS, did_you_mean, names
 
 Check = Callable[[dict[str, Any]], "str | None"]
 CHECKS: list[Check] = []
 
 WITHOUT_CLS = ("tiny", "conv4", "resnet_cifar")  # bodies that give maps
-GRADIENT_HEADS = ("linear", "cosine")
+PAIRED = {"dual": "dho", "rotations": "sla"}  # heads that one method trains, which trains no other
+GRADIENT_HEADS = ("linear", "cosine", *PAIRED)
 EPISODE_HEADS = ("simpleshot", "bd_cspn", "laplacian_shot", "tim", "pt_map", "tuned_prototypes", "transductive_finetune", "slk")
 BODY_METHODS = (  # they train the body
     *("first_session", "finetune", "joint", "prototypical", "normsoftmax", "cumulative", "replay"),
     *("icarl", "der_pp", "lwf", "wa", "ewc"),
+    *("distill", "dho", "dhkd", "uskd", "sla"),
 )
 HEAD_METHODS = (  # of those, the ones that train a gradient head as well
     *("finetune", "joint", "cumulative", "replay"),
     *("icarl", "der_pp", "lwf", "wa", "ewc"),
+    *("distill", "dho", "dhkd", "uskd", "sla"),
 )
-MEMORY_METHODS = ("replay", "icarl", "der_pp", "wa")  # they see samples of earlier sessions again
-NEED_GRADIENT_HEAD = ("der_pp", "lwf", "wa", "ewc")  # they train the head and can do nothing with another one
+MEMORY_METHODS = (
+    "replay",
+    "icarl",
+    "der_pp",
+    "wa",
+    "distill",
+    "dho",
+    "dhkd",
+    "uskd",
+    "sla",
+)  # they see samples of earlier sessions again
+NEED_GRADIENT_HEAD = (
+    "der_pp",
+    "lwf",
+    "wa",
+    "ewc",
+    "distill",
+    "dho",
+    "dhkd",
+    "uskd",
+    "sla",
+)  # they train the head and can do nothing with another one
 HEAD_ON_FEATURES = ("frozen", "first_session")  # they train a gradient head on cached features
+TEACHER_METHODS = ("distill", "dho", "dhkd")  # they learn from a teacher
+TEACHER_LOSSES = ("kd", "dkd", "nkd", "rkd", "hint")  # they compare with one; only method=distill gives them what it says
+EXAMPLE = "teacher.overrides='[\"+exp=kd_teacher\"]'"
 BOUNDS = ("joint", "cumulative")  # they see all data, as often as they like
 
 
@@ -53,6 +83,15 @@ def _frozen_with_adapter(data: dict[str, Any]) -> str | None:
             f"adapter={adapter} has no effect with method=frozen, which trains no body: "
             "take method=first_session, or adapter=none"
         )
+    return None
+
+
+@check
+def _activations_of_no_training(data: dict[str, Any]) -> str | None:
+    method = data["method"]["name"]
+    if data["trainer"].get("activation_memory", "none") != "none" and method in ("frozen", "per_episode"):
+        why = "which trains no body" if method == "frozen" else "which trains many bodies at once"
+        return f"trainer.activation_memory=int8 has no effect with method={method}, {why}: take activation_memory=none"
     return None
 
 
@@ -245,3 +284,149 @@ def _per_episode(data: dict[str, Any]) -> str | None:
     if adapter == "none" and data["trainer"]["augment"]:
         return "trainer.augment has no effect with method=per_episode adapter=none, which computes features once: leave it out"
     return None
+
+
+@check
+def _crops_of_nothing(data: dict[str, Any]) -> str | None:
+    trainer, method = data["trainer"], data["method"]["name"]
+    crops = trainer.get("crops")
+    if crops is None and trainer.get("crop_seed"):
+        return "trainer.crop_seed is of stored crops, and trainer.crops=null stores none: give trainer.crops=K, or leave it out"
+    if crops is not None and not trainer["augment"]:
+        return f"trainer.crops={crops} stores crops that trainer.augment=[] does not make: name augmentations, or leave it out"
+    if crops is not None and method == "per_episode":
+        return f"trainer.crops={crops} has no effect with method=per_episode, which draws crops for each episode: leave it out"
+    return None
+
+
+@check
+def _cache_of_fresh_crops(data: dict[str, Any]) -> str | None:
+    trainer = data["trainer"]
+    if data["teacher"].get("cache") and trainer["augment"] and trainer.get("crops") is None:
+        return (
+            "teacher.cache=true keeps what the teacher says of a crop, and trainer.augment draws each crop afresh: "
+            "give trainer.crops=K, or leave teacher.cache out"
+        )
+    return None
+
+
+@check
+def _k_of_a_whole_store(data: dict[str, Any]) -> str | None:
+    teacher = data["teacher"]
+    if teacher.get("store") == "fp16" and teacher.get("k") != 32:
+        k = teacher.get("k")
+        return f"teacher.k={k} is of teacher.store=top_k, and fp16 keeps every logit: take teacher.store=top_k, or leave it out"
+    return None
+
+
+@check
+def _teacher_that_nobody_listens_to(data: dict[str, Any]) -> str | None:
+    teacher, method = data["teacher"]["name"], data["method"]["name"]
+    if teacher != "none" and method in COMPONENTS["method"] and method not in TEACHER_METHODS:
+        return (
+            f"teacher={teacher} has no effect with method={method}, which learns from none: take teacher=none, or method=distill"
+        )
+    return None
+
+
+@check
+def _nobody_to_learn_from(data: dict[str, Any]) -> str | None:
+    method = data["method"]["name"]
+    if data["teacher"]["name"] == "none" and method in TEACHER_METHODS:
+        return (
+            f"method={method} learns from a teacher, and teacher=none: take teacher=run {EXAMPLE}, or teacher=model "
+            "teacher.checkpoint=FILE"
+        )
+    return None
+
+
+@check
+def _loss_without_a_teachers_part(data: dict[str, Any]) -> str | None:
+    method, loss = data["method"]["name"], data["loss"]["name"]
+    if method == "distill" and loss in COMPONENTS["loss"] and loss not in TEACHER_LOSSES:
+        return f"method=distill compares with a teacher, which loss={loss} does not: take loss=kd, or method=finetune"
+    if loss in TEACHER_LOSSES and method in COMPONENTS["method"] and method != "distill":
+        return f"loss={loss} compares with a teacher, which method={method} does not ask for it: take method=distill"
+    return None
+
+
+@check
+def _one_name_of_a_teacher(data: dict[str, Any]) -> str | None:
+    teacher = data["teacher"]
+    if teacher["name"] != "run":
+        return None
+    if (teacher["run"] is None) == (teacher["overrides"] is None):
+        got = "neither" if teacher["run"] is None else "both"
+        return f"teacher=run is named by teacher.run=ID or by {EXAMPLE}, got {got}: give one"
+    if not teacher["overrides"] and teacher["overrides"] is not None:
+        return f"teacher.overrides is empty: expected the words of the teacher's run, as in {EXAMPLE}"
+    try:
+        teacher_config(data)
+    except ConfigError as error:
+        return error.problems[0]
+    return None
+
+
+@check
+def _parts_of_a_model(data: dict[str, Any]) -> str | None:
+    teacher = data["teacher"]
+    if teacher["name"] != "model":
+        return None
+    for group in ("backbone", "pool"):
+        if teacher[group] is not None and (problem := _part_problem(f"teacher.{group}", group, teacher[group])):
+            return problem
+    return None
+
+
+def _part_problem(key: str, group: str, node: dict[str, Any]) -> str | None:
+    """What is wrong with a component's node inside another one's options."""
+    if not isinstance(node.get("name"), str):
+        return f"{key}: expected a mapping with the key `name`, as in {{name: {names(group)[0]}}}"
+    try:
+        info = describe(group, node["name"])
+    except ConfigError as error:
+        return f"{key}: {error.problems[0]}"
+    for name, value in node.items():
+        option = info.option(name)
+        if name != "name" and option is None:
+            near = did_you_mean(name, [each.name for each in info.options])
+            return f"{key}.{name} is unknown to {group}={info.name}.{near}  (hdx show {group}={info.name})"
+        if option is not None:
+            try:
+                types.fit(value, option.annotation)
+            except types.Misfit:
+                return f"{key}.{name}: expected {types.expected(option.annotation)}, got {value!r}"
+    return None
+
+
+@check
+def _few_labels_and_few_images(data: dict[str, Any]) -> str | None:
+    protocol = data["protocol"]
+    if protocol["name"] == "offline" and protocol["labels"] is not None and protocol["shots"] is not None:
+        return (
+            f"protocol.labels={protocol['labels']} and protocol.shots={protocol['shots']} both say how many labels there are: "
+            "give one, and make the other null"
+        )
+    return None
+
+
+@check
+def _head_of_another_method(data: dict[str, Any]) -> str | None:
+    method, head = data["method"]["name"], data["head"]["name"]
+    for own, trains in PAIRED.items():
+        if method == trains and head != own:
+            return f"method={method} trains head={own}, not head={head}: take head={own}"
+        if head == own and method in COMPONENTS["method"] and method != trains:
+            return f"head={own} is trained by method={trains}, not by method={method}: take method={trains}, or head=linear"
+    return None
+
+
+@check
+def _nothing_to_choose_by(data: dict[str, Any]) -> str | None:
+    method, protocol = data["method"], data["protocol"]
+    if method["name"] != "dho" or None not in (method["alpha"], method["beta"]) or protocol.get("validation"):
+        return None
+    return (
+        "method=dho chooses alpha and beta on validation rows, and the protocol holds out none: take protocol=offline "
+        "protocol.validation=0.1, or give method.alpha and method.beta"
+    )

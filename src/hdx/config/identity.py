@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 #: Keys that change where, on what and with which witnesses a run is done. The seed tells the runs of a group apart.
-UNHASHED = ("seed", "data_dir", "output_dir", "devices", "nodes", "accelerator", "threads", "workers", "tracker", "launcher")
+UNHASHED = (
+    *("seed", "data_dir", "output_dir", "devices", "nodes", "accelerator", "threads", "workers"),
+    *("ops", "tracker", "launcher"),
+)
 #: Options of a group that say how something is kept or fetched, and change nothing that is measured.
 UNHASHED_OPTIONS = (
     ("trainer", "checkpoint_seconds"),
@@ -16,15 +19,24 @@ UNHASHED_OPTIONS = (
     ("dataset", "memory_gb"),
     ("dataset", "download"),
     ("protocol", "memory_mb"),
+    ("teacher", "cache"),
 )
 #: Options that name a file or a folder: the same one has another path on another machine.
-PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"))
+PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"), ("teacher", "checkpoint"))
+#: Options that came after the first runs, with the value that is what those did: at it they leave the hash as it was.
+LATER = (
+    ("protocol", "sizes", None),
+    *(("protocol", "labels", None), ("protocol", "validation", 0.0), ("protocol", "label_seed", None)),
+    *(("trainer", "crops", None), ("trainer", "crop_seed", 0), ("trainer", "activation_memory", "none")),
+    *(("backbone", "stem", None), ("backbone", "shortcut", "pad")),
+)
 _EDGE = 1 << 16
 
 
 def group_hash(data: dict[str, Any]) -> str:
     """Eight hex digits of the resolved config without `UNHASHED` and `UNHASHED_OPTIONS`; `PATHS` enter by `fingerprint`."""
     from hdx import digest
+    from hdx.config.paths import located
 
     kept = copy.deepcopy({key: value for key, value in data.items() if key not in UNHASHED})
     for group, option in UNHASHED_OPTIONS:
@@ -32,13 +44,28 @@ def group_hash(data: dict[str, Any]) -> str:
             kept[group].pop(option, None)
     if kept.get("memory") == {"name": "none"}:
         kept.pop("memory")  # as runs had it before there were memories
-    if isinstance(protocol := kept.get("protocol"), dict) and protocol.get("sizes", 0) is None:
-        protocol.pop("sizes")  # as runs had it before there were sizes
+    if "teacher" in kept:
+        kept["teacher"] = _teacher(data)
+    if not kept.get("teacher"):
+        kept.pop("teacher", None)  # as runs had it before there were teachers
+    for group, option, usual in LATER:
+        if isinstance(kept.get(group), dict) and kept[group].get(option, ...) == usual:
+            kept[group].pop(option)
     for group, option in PATHS:
         node = kept.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):
-            node[option] = fingerprint(node[option])
+            node[option] = fingerprint(located(node[option], data.get("data_dir")))
     return digest.of_json(kept)[:8]
+
+
+def _teacher(data: dict[str, Any]) -> dict[str, Any]:
+    """The teacher's options that count, and of a run what it is instead of how it is named; empty for none."""
+    node = _hashed(data["teacher"], "teacher")
+    if node["name"] != "run":
+        return {} if node["name"] == "none" else node
+    from hdx.config.teacher import identity
+
+    return {key: value for key, value in node.items() if key not in ("run", "overrides")} | {"is": identity(data)}
 
 
 #: Methods that never train the body, so that all their runs see one and the same.
@@ -66,11 +93,11 @@ def body_key(data: dict[str, Any]) -> str:
     kept = {key: _hashed(data[key], key) for key in ("dataset", "backbone", "pool", "adapter")}
     kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
     protocol, backbone = data["protocol"], data["backbone"]
-    seeds = {
-        name: data["seed"] if protocol.get(name) is None else protocol[name] for name in ("order_seed", "shot_seed", "train_seed")
-    }
+    names = ("order_seed", "shot_seed", "train_seed", "label_seed")
+    seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in names}
     if not body_stays(data):
         kept |= {key: _hashed(data[key], key) for key in ("method", "memory", "protocol", "trainer", "loss")} | {"seeds": seeds}
+        kept |= {"teacher": _teacher(data)}
         for group in ("protocol", "dataset"):
             for option in SCORING.get((group, data[group]["name"]), ()):
                 kept[group].pop(option, None)
@@ -91,7 +118,8 @@ def body_shared(data: dict[str, Any]) -> bool:
 
 
 def _hashed(node: dict[str, Any], group: str) -> dict[str, Any]:
-    return {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
+    named = {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
+    return {option: value for option, value in named.items() if (group, option, value) not in LATER}
 
 
 def fingerprint(path: str) -> str:

@@ -51,11 +51,26 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
         data["launcher"] = defaults("launcher", "local")
     if "memory" not in data:  # saved before there were memories
         data["memory"] = defaults("memory", "none")
+    if "ops" not in data:  # saved before there was a choice
+        data["ops"] = defaults("ops", "default")
+    if "teacher" not in data:  # saved before there were teachers
+        data["teacher"] = defaults("teacher", "none")
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])
-    config = validate(Composed(data, dict(choices), str(exp), places))
+    config = validate(Composed(_with_later_options(data), dict(choices), str(exp), places))
     return Config(config.data, config.exp, config.choices, saved_hash=str(group))
+
+
+def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:
+    """Saved nodes with the options that their components got since, at their defaults: what the run did without them."""
+    data = dict(data)
+    for group in registry.components():
+        node = data.get(group)
+        if isinstance(node, dict) and node.get("name") in registry.names(group):
+            given = schema.describe(group, node["name"]).options
+            data[group] = node | {each.name: each.default for each in given if not each.required and each.name not in node}
+    return data
 
 
 def defaults(group: str, name: str) -> dict[str, Any]:

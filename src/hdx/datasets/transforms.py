@@ -1,6 +1,6 @@
 """Batched transforms on the device: uint8 images to what a body wants to see (`EvalTransform`), and `Augment` for training.
 
-In training the two are chained, `transform(augment(images, generator))`, so that an empty list of augmentations
+In training the two are chained, `transform(augment(images, draws))`, so that an empty list of augmentations
 gives exactly the pixels of evaluation.
 """
 
@@ -84,10 +84,10 @@ class EvalTransform:
 
 
 class Augment:
-    """Random changes of a batch of uint8 images, each sample by its own draw from one explicit CPU generator.
+    """Random changes of a batch of uint8 images, each sample by its own row of numbers in [0, 1).
 
-    All numbers of a batch are drawn as one [B, K] block on the CPU, so that the result depends on the generator's state
-    and the position in the batch, and not on the device, the batch size or the other images.
+    The numbers are given and not drawn here, so that an image comes out the same on every device, in every batch and beside
+    any other images. `draws` takes those of a batch from one explicit CPU generator, as one [B, K] block.
     In this order, whatever the order of the names: `resized_crop` (area 0.5-1, aspect 3/4-4/3, Szegedy et al. 2015) and
     `rotate` (+-15 degrees) in one bilinear warp with reflected borders, `crop` (12.5 % reflected border on each side,
     random window of the old size), `hflip` and `vflip` (each with probability 0.5), `jitter` (brightness, then
@@ -96,10 +96,16 @@ class Augment:
     Args:
         names: which, out of `AUGMENTATIONS`; empty changes nothing.
         size: side in pixels that the body's transform resizes to (`EvalTransform.resize_to`): a warp of smaller images
-            comes out at this side, so that they are interpolated once and not twice.
+            comes out at this side, so that they are interpolated once and not twice. Where a teacher sees the same images it is
+            the larger of the two, so that neither is shown what was made for the smaller one.
+
+    Attributes:
+        n_draws: K, numbers a sample takes.
 
     Raises: ConfigError for an unknown or repeated name.
     """
+
+    VERSION = 1
 
     def __init__(self, names: Sequence[str], size: int) -> None:
         known = list(AUGMENTATIONS)
@@ -110,13 +116,19 @@ class Augment:
         self.names = [name for name in known if name in names]
         self.size = size
         self._steps = [(draws, step) for wanted, draws, step in _STEPS if wanted & set(names)]
+        self.n_draws = sum(draws for draws, _ in self._steps)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """[B, C, H, W] uint8 to the same, at side max(H, size) after a warp; `generator` lives on the CPU."""
-        n_draws = sum(draws for draws, _ in self._steps)
-        if n_draws == 0:
-            return images
-        draws = torch.rand(len(images), n_draws, generator=generator)  # [B, K], row i belongs to sample i
+    def describe(self) -> dict[str, Any]:
+        """Every value that changes the pixels, as plain data for the key of what is kept of them."""
+        warps = any(step is Augment._warp for _, step in self._steps)
+        return {"version": self.VERSION, "names": self.names} | ({"size": self.size} if warps else {})
+
+    def draws(self, n: int, generator: torch.Generator) -> Tensor:
+        """[n, K] float32 for `n` samples; `generator` lives on the CPU, and nothing is drawn where nothing changes."""
+        return torch.rand(n, self.n_draws, generator=generator)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """[B, C, H, W] uint8 and draws [B, K] on the CPU to images of the same shape, at side max(H, size) after a warp."""
         for n, step in self._steps:
             images, draws = step(self, images, draws[:, :n].to(images.device)), draws[:, n:]
         return images

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hdx import registry
+from hdx.config.paths import data_folder
 from hdx.datasets._base import Dataset
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError
@@ -20,13 +21,14 @@ from hdx.methods._base import Method
 from hdx.methods._body import Body
 from hdx.protocols._base import Protocol, Session
 from hdx.seeds import derive
+from hdx.teachers._base import Teacher
 
 log = logging.getLogger("hdx")
 
 
 @dataclass
 class Assembly:
-    """What a run works on; `method.body` has no adapter yet (see `attach`)."""
+    """What a run works on; `method.body` has no adapter yet (see `attach`), and the teacher comes later (`engine.teacher`)."""
 
     dataset: Dataset
     protocol: Protocol
@@ -34,6 +36,7 @@ class Assembly:
     method: Method
     device: torch.device
     train_seed: int
+    teacher: Teacher | None = None
 
     def attach(self, options: dict[str, Any]) -> None:
         """Build the adapter and attach it to the body."""
@@ -44,8 +47,7 @@ class Assembly:
 
 def data_dir(config: dict[str, Any]) -> Path | None:
     """`data_dir`, else $HDX_DATA, else ./data where it exists."""
-    chosen = config["data_dir"] or os.environ.get("HDX_DATA") or ("data" if Path("data").is_dir() else None)
-    return Path(chosen).expanduser() if chosen else None
+    return data_folder(config["data_dir"])
 
 
 def choose_device(config: dict[str, Any]) -> torch.device:
@@ -73,6 +75,11 @@ def effective_precision(asked: str, device: torch.device) -> str:
     return asked
 
 
+def _note_activations(config: dict[str, Any], device: torch.device) -> None:
+    if config["trainer"].get("activation_memory") == "int8" and device.type == "cpu":
+        log.warning("trainer.activation_memory=int8 is made for GPUs; on a CPU it saves memory and takes time")
+
+
 def build_dataset(config: dict[str, Any]) -> Dataset:
     """The dataset of a config; a process that takes many runs keeps the last two, which no run changes."""
     return _kept_dataset(json.dumps(config["dataset"]), data_dir(config), Path(config["output_dir"]) / "cache")
@@ -93,8 +100,9 @@ def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precis
 
 
 def assemble(config: dict[str, Any]) -> Assembly:
-    """Build everything but the adapter. Raises: the HdxError of whatever does not fit."""
+    """Build everything but adapter and teacher. Raises: the HdxError of whatever does not fit."""
     device = choose_device(config)
+    _note_activations(config, device)
     dataset = build_dataset(config)
     protocol: Protocol = registry.build("protocol", config["protocol"])
     dataset = protocol.view(dataset)

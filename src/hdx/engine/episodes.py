@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ from hdx.errors import ConfigError, Interrupted
 from hdx.heads._episode import EpisodeHead
 from hdx.metrics.episodes import IGNORED, episode_accuracy
 from hdx.metrics.intervals import mean_ci
+from hdx.ops.episode_ncm import episode_ncm
 from hdx.protocols._base import Episodes, Session
 from hdx.seeds import derive
 
 CACHED = 24 * 2**20  # bytes: on a CPU a batch of episodes that stays in its caches is faster than a larger one
 
-Judge = Callable[[Episodes], Tensor]
+AT_ONCE = 1000  # episodes judged by one call of an op that bounds its own memory; a stop is looked for between calls
+
+Judge = Callable[[Episodes], list[Tensor]]
+"""Episodes to the classes [E, Q] that their queries are given: within the episode, then, if joint, among all classes."""
 
 
 class EpisodeLoop(Loop):
@@ -46,7 +51,7 @@ class EpisodeLoop(Loop):
             if self.adapts:  # the classifier alone trains, on features that stay as they are
                 found = self._judged(buckets, self._tuned, self._adapted_at_once)
             else:
-                found = self._judged(buckets, self._classified, self._classified_at_once)
+                found = self._found(buckets)
         if ranks.rank() == 0:
             self.run_dir.write_predictions(session.index, found)
         accuracies = episode_accuracy(found["prediction"], found["label"])
@@ -107,14 +112,26 @@ class EpisodeLoop(Loop):
         index = torch.from_numpy(self.place[rows].ravel()).to(self.device)
         return self.table.index_select(0, index).view(*rows.shape, -1)
 
-    def _classified(self, part: Episodes) -> Tensor:
+    def _found(self, buckets: list[Episodes]) -> dict[str, np.ndarray]:
+        means = None if self.joint else self.head.for_nearest_means(self.table)
+        if means is None:
+            return self._judged(buckets, self._classified, self._classified_at_once)
+        self.table, cosine = means
+        return self._judged(buckets, partial(self._nearest, cosine), lambda part: min(AT_ONCE, -(-len(part) // ranks.world())))
+
+    def _nearest(self, cosine: bool, part: Episodes) -> list[Tensor]:
+        support, query = (torch.from_numpy(self.place[rows]).to(self.device) for rows in (part.support, part.query))
+        labels = torch.from_numpy(part.support_labels).to(self.device)
+        return [episode_ncm(self.table, support, labels, query, part.ways, cosine)]
+
+    def _classified(self, part: Episodes) -> list[Tensor]:
         labels = torch.from_numpy(part.support_labels).to(self.device)
         query = self._picked(part.query)
         logits = self.head.classify(self._picked(part.support), labels, query, part.ways)
         if not self.joint:
-            return logits
+            return [logits.argmax(2)]
         base = self.head(query.flatten(0, 1)).view(*query.shape[:2], -1)  # [E, Q, base classes]
-        return torch.cat([logits, base.to(logits)], 2)
+        return [logits.argmax(2), torch.cat([logits, base.to(logits)], 2).argmax(2)]
 
     def _classified_at_once(self, part: Episodes) -> int:
         n_support, n_query = part.support.shape[1], part.query.shape[1]
@@ -123,12 +140,13 @@ class EpisodeLoop(Loop):
         limit = self.memory if self.device.type == "cuda" else min(self.memory, CACHED)
         return max(1, limit // (4 * floats))
 
-    def _tuned(self, part: Episodes) -> Tensor:
+    def _tuned(self, part: Episodes) -> list[Tensor]:
         labels, numbers = torch.from_numpy(part.support_labels).to(self.device), torch.from_numpy(part.number)
         support, query, seed = self._picked(part.support), self._picked(part.query), derive(self.seed, "episode")
-        return self.method.classify_features(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        logits = self.method.classify_features(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        return [logits.argmax(2)]
 
-    def _adapted(self, part: Episodes) -> Tensor:
+    def _adapted(self, part: Episodes) -> list[Tensor]:
         support, query = (
             torch.stack([self.dataset.test.fetch(rows) for rows in each]).to(self.device) for each in (part.support, part.query)
         )
@@ -136,7 +154,8 @@ class EpisodeLoop(Loop):
         seed = derive(self.seed, "episode")
         numbers = torch.from_numpy(part.number)
         self.trained += support.shape[0] * support.shape[1] * int(self.method.steps)  # type: ignore[arg-type]
-        return self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        logits = self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        return [logits.argmax(2)]
 
     def _adapted_at_once(self, part: Episodes) -> int:
         return max(1, self.method.episodes_at_once(part.support.shape[1], part.query.shape[1], self.memory))  # type: ignore[operator]
@@ -164,9 +183,9 @@ class EpisodeLoop(Loop):
                 if stop.requested():
                     break
                 with torch.no_grad():
-                    logits = judge(part)
-                for name, over in zip(judged, (logits[..., : part.ways], logits)):
-                    found[name][part.number, : part.query.shape[1]] = over.argmax(2).cpu().numpy()
+                    classes = judge(part)
+                for name, given in zip(judged, classes, strict=True):
+                    found[name][part.number, : part.query.shape[1]] = given.cpu().numpy()
         if ranks.any_rank(stop.requested()):
             raise Interrupted("stopped among the episodes")
         for name in judged:  # one rank has judged an episode, the others hold -1

@@ -20,7 +20,7 @@ from hdx.engine import ranks, stop
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.state import load_phase, save_phase
 from hdx.errors import Interrupted, RunError
-from hdx.methods._base import Method, Phase
+from hdx.methods._base import Batch, Method, Phase
 from hdx.seeds import derive
 
 REPORT_S = 0.5
@@ -70,19 +70,20 @@ class Control(pl.Callback):
                 f"{self.file}: the optimiser's state does not fit ({error}); delete the file to redo the phase"
             ) from None
 
-    def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Any, batch_idx: int) -> None:
-        """Seed the step (dropout) and set its rate: both pure functions of the step."""
+    def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Batch, batch_idx: int) -> None:
+        """Seed the step (dropout), set its rate and say which epoch it is: pure functions of the step."""
         if self.step % self.loader.steps_per_epoch == 0:
             self.losses.clear()
         _seed(derive(self.seed, "step", *self.parts, self.step, ranks.rank()))
+        method.epoch = self.step // self.loader.steps_per_epoch + 1
         rate = method.recipe.rate(self.step / self.loader.total)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def on_train_batch_end(self, trainer: pl.Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, method: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Count, report, save, stop."""
         self.step += 1
-        self.counted += len(batch[1]) * ranks.world()
+        self.counted += len(batch.labels) * ranks.world()
         self.losses.append(outputs["loss"].detach())
         now, last = time.monotonic(), self.step == self.loader.total
         leave = ranks.any_rank(stop.requested())
@@ -164,6 +165,7 @@ def fit(
         method.body.load_changed(resumed["body"])
         phase.classifier.load_state_dict(resumed["classifier"])
     phase.classifier.to(device)
+    method.body.activation_memory = method.recipe.activation_memory
     control = Control(loader, file, seed, parts, report, resumed)
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from hdx.datasets._base import ImageSet
+from hdx.datasets._draws import StoredCrops
 from hdx.datasets.transforms import Augment, EvalTransform
 from hdx.engine import ranks
-from hdx.methods._base import Sampler
+from hdx.methods._base import Batch, Sampler
 from hdx.seeds import derive, stream
-
-Batch = tuple[Tensor, Tensor, float, Tensor]
 
 
 class PhaseLoader:
-    """Yields (inputs, labels, weight, positions in `indices`) of this rank for every step of a phase, all epochs in one pass.
+    """Yields this rank's `Batch` of every step of a phase, all epochs in one pass.
 
     An epoch of N samples is cut into ceil(N / batch_size) batches of nearly equal size, unless a sampler makes them. `weight`
     makes the sum over samples, once averaged over ranks, the mean over the whole batch, whatever each rank's share.
@@ -32,7 +31,9 @@ class PhaseLoader:
         seed, parts: of the streams.
         device: where the batches go.
         augment, transform: for images.
+        crops: augmentation that repeats; None draws afresh in every epoch.
         sampler: makes the batches of an epoch in place of the permutation; each rank takes its part of each, in order.
+        raw: whether batches hold the augmented uint8 images as well (`Batch.images`).
 
     Attributes:
         start: steps already done before this pass; the engine sets it when it resumes.
@@ -51,11 +52,13 @@ class PhaseLoader:
         device: torch.device,
         augment: Augment | None = None,
         transform: EvalTransform | None = None,
+        crops: StoredCrops | None = None,
         sampler: Sampler | None = None,
+        raw: bool = False,
     ) -> None:
         self.source, self.indices, self.labels = source, indices, labels
         self.seed, self.parts, self.device = seed, parts, device
-        self.augment, self.transform, self.sampler = augment, transform, sampler
+        self.augment, self.transform, self.crops, self.sampler, self.raw = augment, transform, crops, sampler, raw
         self.steps_per_epoch = sampler.steps(labels) if sampler is not None else -(-len(indices) // batch_size)
         self.total = epochs * self.steps_per_epoch
         self.start = 0
@@ -67,7 +70,13 @@ class PhaseLoader:
         for step, (share, n_all, inputs) in enumerate(self._drawn(), start=self.start):
             labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
             positions = torch.from_numpy(share).to(self.device, non_blocking=True)
-            yield self._prepared(inputs, step), labels, ranks.world() / n_all, positions
+            if self.transform is None:
+                yield Batch(inputs, labels, ranks.world() / n_all, positions)
+                continue
+            images = self._augmented(inputs, share, step)
+            crops = None if self.crops is None else torch.full_like(positions, self._crop(step))
+            raw = images if self.raw else None
+            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw, crops)
 
     def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""
@@ -91,10 +100,15 @@ class PhaseLoader:
             for (share, n_all), batch in zip(self._shares(), images):
                 yield share, n_all, batch
 
-    def _prepared(self, inputs: Tensor, step: int) -> Tensor:
-        if self.transform is None:
-            return inputs
-        if self.augment is not None:
-            generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
-            inputs = self.augment(inputs, generator)
-        return self.transform(inputs)
+    def _crop(self, step: int) -> int:
+        assert self.crops is not None
+        return step // self.steps_per_epoch % self.crops.n
+
+    def _augmented(self, images: Tensor, share: np.ndarray, step: int) -> Tensor:
+        if self.augment is None:
+            return images
+        if self.crops is not None:
+            draws = self.crops.draws(self.indices[share], self._crop(step), self.augment.n_draws)
+            return self.augment(images, draws)
+        generator = torch.Generator().manual_seed(derive(self.seed, "augment", *self.parts, step, ranks.rank()))
+        return self.augment(images, self.augment.draws(len(images), generator))

@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from hdx.config.config import Config
+from hdx.datasets._draws import StoredCrops
 from hdx.datasets.transforms import Augment
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
@@ -21,6 +23,7 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
+from hdx.engine.teacher_cache import TeacherCache, Teaching
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
 from hdx.memories._base import Samples
@@ -52,7 +55,12 @@ class Loop:
         self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
-        self.body, self.head = assembly.method.body, assembly.method.head
+        self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.teacher
+        recipe = assembly.method.recipe
+        self.crops = StoredCrops(recipe.crops, recipe.crop_seed) if recipe.crops else None
+        self.outputs = self._teacher_cache()
+        self.method.teacher_features = 0 if self.teacher is None else self.teacher.n_features
+        self.labels = self._known_labels()
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
@@ -60,12 +68,39 @@ class Loop:
         self.trained = 0
         self.taken: list[str] = []
 
+    def _known_labels(self) -> np.ndarray:
+        """[N] dataset labels of the train split, -1 for rows whose labels the protocol hides: all that training ever sees."""
+        labels = self.dataset.train.labels.copy()
+        for session in self.sessions:
+            if session.unlabelled is not None:
+                labels[session.unlabelled] = -1
+        return labels
+
+    def _teacher_cache(self) -> TeacherCache | None:
+        if self.teacher is None:
+            return None
+        return TeacherCache(
+            Path(self.config.data["output_dir"]) / "teacher",
+            self.teacher,
+            self.dataset.train,
+            augment=self._augment(taught=True),
+            crops=self.crops,
+            features=getattr(self.method.loss, "needs_features", False),
+        )
+
+    def _augment(self, taught: bool) -> Augment | None:
+        """Of a phase; `taught` where the teacher sees its images as well, which then suit the larger of the two."""
+        names, sizes = self.method.recipe.augment, [self.body.transform.resize_to]
+        if taught and self.teacher is not None:
+            sizes.append(self.teacher.body.transform.resize_to)
+        return Augment(names, max(sizes)) if names else None
+
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
 
         Raises: Interrupted; ConfigError, before any work, where the method cannot train on these sessions.
         """
-        self.method.check(self.dataset.train.labels, self.sessions)
+        self.method.check(self.labels, self.sessions)
         records = self.run_dir.session_records()
         extra = self._gain_predictor() if not records else {}
         self.assembly.attach(self.config.data["adapter"])
@@ -87,6 +122,7 @@ class Loop:
 
     def _session(self, session: Session) -> dict[str, Any]:
         started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
+        asked = 0 if self.outputs is None else self.outputs.forwarded
         self.report.begin(session, self.sessions)
         self.method.start_session(session)
         self._seed("session", session)  # new rows and temporary heads, after a resume as well
@@ -100,7 +136,10 @@ class Loop:
         self._end(session)
         record = self._learn_and_score(session)
         counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
+        if self.outputs is not None:
+            counts["teacher_images"] = self._all(self.outputs.forwarded - asked)
         record |= counts | {"loss": loss, "bodies_from": self.taken}
+        record |= {"selection": self.method.selection} if self.method.selection else {}
         record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         record["seconds"]["total"] = round(time.monotonic() - started, 3)
         self.seconds = {}
@@ -122,7 +161,7 @@ class Loop:
     def _end(self, session: Session) -> None:
         """What the method and the memory do between training and scoring."""
         samples = Samples(
-            self.dataset.train.labels,
+            self.labels,
             self._image_bytes(),
             features=lambda rows: self._features("train", rows, session.index),
             batches=lambda rows: self._batches(rows),
@@ -153,7 +192,7 @@ class Loop:
         with self._timed("solve"):
             if self.method.resets_head:
                 self.head.reset()  # type: ignore[operator]
-            self._update(features, self.position[self.dataset.train.labels[rows]])
+            self._update(features, self.position[self.labels[rows]])
 
     def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
         recipe = self.method.recipe
@@ -163,10 +202,14 @@ class Loop:
         source: Any = self.dataset.train
         if not images:
             source = torch.from_numpy(self._features("train", phase.indices, session.index))
-        labels = positions[self.dataset.train.labels[phase.indices]]
+        labels = self.labels[phase.indices]
+        labels = np.where(labels < 0, -1, positions[labels])
         if phase.start is not None:
             features = self._features("train", phase.indices, session.index)
             phase.start(torch.from_numpy(features), torch.from_numpy(labels))
+        if phase.raw and self.outputs is not None:
+            names = [self.dataset.classes[label] for label in phase.classes]
+            self.method.teaching = Teaching(self.outputs, names, phase.indices)
         loader = PhaseLoader(
             source,
             phase.indices,
@@ -176,9 +219,11 @@ class Loop:
             seed=self.seed,
             parts=(session.index, number),
             device=self.device,
-            augment=Augment(recipe.augment, self.body.transform.resize_to) if images and recipe.augment else None,
+            augment=self._augment(phase.raw) if images else None,
             transform=self.body.transform if images else None,
+            crops=self.crops if images else None,
             sampler=phase.sampler,
+            raw=phase.raw,
         )
         loss = self._trained(session, number, phase, labels, loader)
         if images:
@@ -270,6 +315,8 @@ class Loop:
             "new_classes": [names[label] for label in session.new_classes],
             "classes_seen": len(session.seen_classes),
             "n_train": len(session.train),
+            **({} if session.unlabelled is None else {"n_unlabelled": len(session.unlabelled)}),
+            **({} if session.validation is None else {"n_validation": len(session.validation)}),
             "n_test": len(session.test),
             "memory_images": len(self.method.memory.rows),
             "memory_bytes": len(self.method.memory.rows) * self._image_bytes(),

@@ -16,6 +16,7 @@ from hdx.heads.cosine import Cosine
 from hdx.heads.lda import LDA
 from hdx.heads.linear import Linear
 from hdx.heads.ncm import NCM
+from hdx.heads.rotations import TURNS, Rotations
 from hdx.heads.teen import Teen
 
 PROBES = 64
@@ -64,6 +65,8 @@ def plain_head(head: Head) -> PlainHead:
         if head.metric == "cosine":
             return PlainHead("cosine", means, penalty)
         return PlainHead("linear", 2 * means, penalty - means.square().sum(1) - 2 * means @ origin)
+    if type(head) is Rotations:
+        return _of_rotations(head)
     if type(head) is Linear:
         bias = torch.zeros(len(head.weight)).to(head.weight) if head.bias is None else head.bias
         return PlainHead("linear", head.weight.detach(), bias.detach())
@@ -71,6 +74,14 @@ def plain_head(head: Head) -> PlainHead:
         scale = head.scale if head.log_scale is None else math.exp(float(head.log_scale))
         return PlainHead("cosine", F.normalize(head.weight, dim=1), torch.zeros(len(head.weight)).to(head.weight), scale)
     return _probed(head)
+
+
+def _of_rotations(head: Rotations) -> PlainHead:
+    if head.plain is not None:
+        return plain_head(head.plain)
+    if head.predict == "aggregated":
+        raise RunError("head Rotations predicts from four turns of an image and has no plain form; export head.predict=distilled")
+    return PlainHead("linear", head.weight.detach()[::TURNS], head.bias.detach()[::TURNS])
 
 
 def _probed(head: Head) -> PlainHead:

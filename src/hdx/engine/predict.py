@@ -45,7 +45,7 @@ class Model:
             raise WeightsError(f"{path} holds the body of a run on episodes and no head: load it with backbone.checkpoint={path}")
         self.device, self.classes = device, [str(name) for name in self.about["classes"]]
         try:
-            self.body, self.head, self.decoder = _built(self.about, tensors, path, device)
+            self.body, self.head, self.decoder = built(self.about, tensors, path, device)
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"{path}: its description does not fit a model of hdx ({type(error).__name__}: {error})") from None
         if self.head.weight.shape != (len(self.classes), self.body.n_features):
@@ -112,9 +112,8 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def _built(
-    about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device: torch.device
-) -> tuple[Body, PlainHead, Decoder]:
+def built(about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device: torch.device) -> tuple[Body, PlainHead, Decoder]:
+    """Body, head and decoder of a model file. Raises: KeyError, TypeError or ValueError where its description does not fit."""
     image = about["image"]
     decoder = Decoder(size=int(image["size"]), colour=image["colour"], fit=image["fit"])
     backbone = registry.build("backbone", _checked("backbone", bare_options(about["backbone"])))

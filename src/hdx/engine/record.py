@@ -47,6 +47,12 @@ def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, flo
     return metrics
 
 
+def _of_teacher(sessions: list[dict[str, Any]]) -> dict[str, int]:
+    """Images put through the teacher; what else it said came from the teacher cache. Empty without a teacher."""
+    counts = [session["teacher_images"] for session in sessions if "teacher_images" in session]
+    return {"teacher_images": sum(counts)} if counts else {}
+
+
 def episodes_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, list[float]]:
     """For each metric its value in every episode, from the stored predictions; empty for a run without episodes."""
     if "n_episodes" not in sessions[0]:
@@ -85,6 +91,7 @@ def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, 
         "sessions": sessions,
         "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),
         "images_trained": sum(session["images_trained"] for session in sessions),
+        **_of_teacher(sessions),
         **{name: max(session.get(name, 0) for session in sessions) for name in ("memory_images", "memory_bytes")},
         "seconds": seconds,
     }

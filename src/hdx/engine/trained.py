@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hdx import digest
-from hdx.config.identity import UNHASHED_OPTIONS
+from hdx.config.identity import LATER, UNHASHED_OPTIONS
 from hdx.datasets._base import ImageSet
 from hdx.engine.state import check_fit
 from hdx.methods._base import Method, Phase
@@ -49,14 +49,17 @@ class TrainedBodies:
         labels: np.ndarray,
         parts: tuple[int, ...],
     ) -> str | None:
-        """The name of a phase's outcome; None where it is not to be shared (the head trains along, or the method has a memory).
+        """The name of a phase's outcome; None where it is not to be shared: the head trains along, or the method has a
+        memory or a teacher.
 
         Args:
             config: of the run.
             body: the body's digest; images: the split of `phase.indices`; labels: [N] positions of the logits.
             parts: session and number of the phase, of the seeds' streams; the run's seeds are in `config`.
         """
-        if phase.inputs != "images" or phase.classifier is method.head or method.extra_state() or method.previous is not None:
+        if phase.inputs != "images" or phase.raw or any(part is method.head for part in phase.classifier.modules()):
+            return None
+        if method.extra_state() or method.previous is not None:
             return None
         protocol, seed = config["protocol"], config["seed"]
         about = {
@@ -64,7 +67,7 @@ class TrainedBodies:
             "samples": [images.samples_digest(phase.indices), digest.of_arrays(labels)],
             "classifier": [repr(phase.classifier), _digest(phase.classifier)],
             **{group: config[group] for group in ("adapter", "method", "loss")},
-            "trainer": {name: value for name, value in config["trainer"].items() if name not in ELSEWHERE},
+            "trainer": _recipe(config["trainer"]),
             "seed": [seed if protocol.get("train_seed") is None else protocol["train_seed"], *parts],
             "device": str(next(method.body.parameters()).device.type),
             "torch": torch.__version__.partition("+")[0],
@@ -117,6 +120,12 @@ def _metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except Exception:  # damaged; `load` warns about it
         return {}
+
+
+def _recipe(trainer: dict[str, Any]) -> dict[str, Any]:
+    """What a phase on images depends on, without the options that came later where they change nothing."""
+    unused = ELSEWHERE | ({"crop_seed"} if trainer.get("crops") is None else set())
+    return {name: value for name, value in trainer.items() if name not in unused and ("trainer", name, value) not in LATER}
 
 
 def _digest(module: nn.Module) -> str:

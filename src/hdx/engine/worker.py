@@ -24,6 +24,7 @@ from hdx.engine.loop import Loop
 from hdx.engine.progress import Progress
 from hdx.engine.record import run_record
 from hdx.engine.report import Lines, Report
+from hdx.engine.teacher import build_teacher
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import ConfigError, DataError, HdxError, Interrupted, WeightsError
 from hdx.protocols._base import Session
@@ -91,6 +92,8 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     if data["threads"]:
         torch.set_num_threads(data["threads"])
     assembly = assemble(data)
+    registry.build("ops", data["ops"]).apply(assembly.device.type)
+    assembly.teacher = build_teacher(data, assembly)
     if ranks.any_rank(stop.requested()):
         raise Interrupted("stopped before the first session")
     body = assembly.method.body
@@ -108,6 +111,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "adapter": data["adapter"]["name"],
         "head": data["head"]["name"],
         "backbone": data["backbone"]["name"],
+        **({} if assembly.teacher is None else {"teacher": assembly.teacher.about()}),
         "image_size": body.transform.size,
         "device": assembly.device.type,
         "ranks": ranks.world(),

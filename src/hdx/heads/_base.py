@@ -65,6 +65,14 @@ class Head(nn.Module):
         """
         raise NotImplementedError(f"head {type(self).__name__} has no closed form for episodes")
 
+    def for_nearest_means(self, features: Tensor) -> tuple[Tensor, bool] | None:
+        """For a head whose `classify` decides by class means alone: the features [N, D] that it averages and compares, and
+        whether by the largest cosine in place of the least distance. None where a head does more.
+
+        The engine then judges episodes by `hdx.ops.episode_ncm`, which makes no logits.
+        """
+        return None
+
     def episode_floats(self, n_support: int, n_query: int, ways: int) -> int:
         """Upper bound on the float32 numbers that `classify` holds at once for one episode, inputs included.
 

@@ -3,7 +3,7 @@
 The pivot is the mean of the first samples taken in, so that a common offset of the features costs no digits. Sums about
 different pivots are moved to a common one exactly (`Shard.rebase`), which makes the statistics of any split of the data
 into sessions, orders and ranks add up to those of one pass: to float64 rounding, and where a large block's Gram matrix was
-taken in float32 (`hdx.heads._gram`) to 1e-5 of the covariance in every direction, and as much of the logits.
+taken in float32 (`hdx.ops.class_moments`) to 1e-5 of the covariance in every direction, and as much of the logits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hdx.errors import RunError
-from hdx.heads import _gram
-
-CHUNK = 1024  # rows converted to float64 at a time: a copy of 6 MB for D = 768, which caches hold
-BLOCK = 16 * CHUNK  # rows whose rounding is measured together
+from hdx.ops._gram import product
+from hdx.ops.class_moments import CHUNK, class_moments, moved
 
 
 @dataclass
@@ -60,51 +58,32 @@ class Shard:
         return int(self.counts.sum())
 
     def add(self, features: Tensor, labels: Tensor, floor: float = 0.0, centred: bool = True) -> None:
-        """Take in features [N, D] with labels [N] in [0, C); `floor` and `centred` as those of `Moments`."""
+        """Take in features [N, D] with labels [N] in [0, C); `floor` and `centred` as those of `Moments`.
+
+        Raises: RunError when a feature is not finite; nothing is taken in then.
+        """
         if not len(features):
             return
-        if self.n == 0 and centred:
-            self.pivot.copy_(features[:CHUNK].mean(0, dtype=torch.float64))
-        for x, y in zip(features.split(BLOCK), labels.split(BLOCK)):
-            block = self._in_float32(x, y, floor)
-            if block is None:
-                self._in_float64(x, y)
-            else:
-                self.merge(block)
+        first = self.n == 0 and centred
+        pivot = features[:CHUNK].mean(0, dtype=torch.float64) if first else self.pivot
+        shared = self.gram is not None and self.gram.ndim == 2
+        new = class_moments(features, labels, len(self.counts), pivot, gram=shared, floor=floor)
+        check_finite(features, new.sums)
+        self.pivot.copy_(pivot)
+        self.counts += new.counts
+        self.sums += new.sums
+        if self.gram is not None and new.gram is not None:
+            self.gram += new.gram
+        elif self.gram is not None:
+            self._add_by_class(features, labels)
 
-    def _in_float64(self, features: Tensor, labels: Tensor) -> None:
-        self.counts += torch.bincount(labels, minlength=len(self.counts))
+    def _add_by_class(self, features: Tensor, labels: Tensor) -> None:
+        assert self.gram is not None
         for x, y in zip(features.split(CHUNK), labels.split(CHUNK)):
             z = x.to(torch.float64, copy=True).sub_(self.pivot)  # [n, D]
-            self.sums.index_add_(0, y, z)
-            if self.gram is None:
-                continue
-            if self.gram.ndim == 2:
-                self.gram += _gram.product(z)
-                continue
             classes, sizes = y.unique(return_counts=True)
             for c, rows in zip(classes.tolist(), z[y.argsort()].split(sizes.tolist())):
-                self.gram[c] += _gram.product(rows)
-
-    def _in_float32(self, features: Tensor, labels: Tensor, floor: float) -> Shard | None:
-        """A shard of its own of a large block of float32 features on a CPU, with float32 products where they do no harm.
-
-        None for any other block. A GPU is left out, since a user's setting may cut its float32 products to ten bits and since
-        it has no need of this.
-        """
-        exact = features.dtype == torch.float64 or features.device.type != "cpu"
-        if exact or len(features) < _gram.CHUNK or self.gram is None or self.gram.ndim != 2:
-            return None
-        block, pivot = self.like(), self.pivot.float()  # of float32, so that one subtraction rounds once
-        assert block.gram is not None
-        block.pivot.copy_(pivot)
-        block.counts += torch.bincount(labels, minlength=len(self.counts))
-        for x, y in zip(features.split(_gram.CHUNK), labels.split(_gram.CHUNK)):
-            z = x.float() - pivot
-            block.sums.index_add_(0, y, z.double())
-            block.gram += _gram.product(z)
-        rounding = _gram.rounding(block.gram, block.sums, block.counts, floor, features, pivot)
-        return block if rounding < _gram.TOLERANCE else None
+                self.gram[c] += product(rows)
 
     def rebase(self, pivot: Tensor) -> None:
         """Move the sums to another pivot [D]."""
@@ -112,8 +91,7 @@ class Shard:
         if self.gram is not None:
             per_class = self.gram.ndim == 3
             sums, n = (self.sums, self.counts) if per_class else (self.sums.sum(0), self.counts.sum())
-            cross = sums[..., None] * d
-            self.gram += cross + cross.transpose(-1, -2) + n[..., None, None] * torch.outer(d, d)
+            self.gram.copy_(moved(self.gram, sums, n, d))
         self.sums += self.counts[:, None] * d
         self.pivot.copy_(pivot)
 
@@ -201,7 +179,7 @@ class Moments(nn.Module):
 
         Raises: ValueError for shapes or labels out of range; RunError when a feature is not finite.
         """
-        check_samples(features, labels, len(self.pivot), len(self.counts))
+        check_labels(features, labels, len(self.pivot), len(self.counts))
         features, labels = features.to(self.pivot.device), labels.to(self.pivot.device)
         if world_size() == 1:
             self._buffers_as_shard().add(features, labels, self.floor, self.centred)
@@ -247,6 +225,12 @@ class Moments(nn.Module):
 
 def check_samples(features: Tensor, labels: Tensor, n_features: int, n_classes: int) -> None:
     """Raises: ValueError for shapes or labels out of range; RunError when a feature is not finite."""
+    check_labels(features, labels, n_features, n_classes)
+    check_finite(features, features)
+
+
+def check_labels(features: Tensor, labels: Tensor, n_features: int, n_classes: int) -> None:
+    """Raises: ValueError for shapes or labels out of range."""
     if features.ndim != 2 or features.shape[1] != n_features or labels.shape != features.shape[:1]:
         raise ValueError(
             f"Expected features [N, {n_features}] and labels [N], got {list(features.shape)} and {list(labels.shape)}"
@@ -254,7 +238,14 @@ def check_samples(features: Tensor, labels: Tensor, n_features: int, n_classes: 
     wrong = labels[(labels < 0) | (labels >= n_classes)]
     if len(wrong):
         raise ValueError(f"Expected labels in [0, {n_classes}), got {int(wrong[0])}: expand() comes before update()")
-    if torch.isfinite(features.sum()):  # a sum is finite only where all its terms are, and costs a thirtieth
+
+
+def check_finite(features: Tensor, sums: Tensor) -> None:
+    """Raises: RunError when a feature [N, D] is not finite, which some sum of features then is not either.
+
+    A sum is finite only where all its terms are, and costs less than a look at each; the class sums cost nothing.
+    """
+    if torch.isfinite(sums.sum()):
         return
     bad = int((~torch.isfinite(features)).any(1).sum())
     if bad:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hdx.heads._gram import product
 from hdx.heads._products import Products
+from hdx.ops._gram import product
 from hdx.seeds import stream
 
 GRID = [10.0**power for power in range(8, -9, -1)]  # from the largest, which always factors

@@ -12,6 +12,7 @@ from hdx.errors import ConfigError
 from hdx.heads._episode import class_means
 from hdx.heads._solve import solve_few, solve_symmetric
 from hdx.heads._statistics import StatisticsHead
+from hdx.ops.class_scores import class_scores
 from hdx.options import NonNegativeFloat
 
 
@@ -90,7 +91,7 @@ class LDA(StatisticsHead):
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]."""
         centre, weight, bias = solution
-        return torch.addmm(bias, features - centre, weight.T)
+        return class_scores(features, centre, weight).add_(bias)
 
     @torch.no_grad()
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from hdx.heads._episode import class_means, cosines, squared_distances
 from hdx.heads._statistics import StatisticsHead
+from hdx.ops.class_scores import class_scores
 
 
 class NCM(StatisticsHead):
@@ -51,12 +52,12 @@ class NCM(StatisticsHead):
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]: negative squared distances, or cosines."""
         origin, means, penalty = solution
-        x = features - origin  # [B, D]
-        products = x @ means.T  # [B, C]
+        products = class_scores(features, origin, means)  # [B, C]
         if self.metric == "cosine":
-            return products + penalty
-        distances = x.square().sum(1, keepdim=True) - 2 * products + means.square().sum(1)
-        return penalty - distances.clamp(min=0)
+            return products.add_(penalty)
+        own = torch.linalg.vector_norm(features - origin, dim=1, keepdim=True).square_()  # [B, 1]
+        distances = products.mul_(-2).add_(own).add_(means.square().sum(1)).clamp_(min=0)
+        return distances.neg_().add_(penalty)
 
     @torch.no_grad()
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
@@ -64,3 +65,8 @@ class NCM(StatisticsHead):
         if self.metric == "cosine":
             return cosines(query, class_means(F.normalize(support, dim=2), labels, ways))
         return -squared_distances(query, class_means(support, labels, ways))
+
+    def for_nearest_means(self, features: Tensor) -> tuple[Tensor, bool]:
+        """See `Head.for_nearest_means`."""
+        cosine = self.metric == "cosine"
+        return F.normalize(features, dim=1) if cosine else features, cosine

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from hdx.heads._solve import solve_few, solve_symmetric
 from hdx.heads._statistics import StatisticsHead
+from hdx.ops.class_scores import class_scores
 from hdx.options import NonNegativeFloat
 
 
@@ -47,7 +48,7 @@ class Ridge(StatisticsHead):
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]."""
         centre, weight, intercept = solution
-        return torch.addmm(intercept, features - centre, weight.T)
+        return class_scores(features, centre, weight).add_(intercept)
 
     @torch.no_grad()
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:

@@ -51,3 +51,7 @@ class SimpleShot(EpisodeHead):
         """Logits [E, Q, ways]; see `Head.classify`."""
         means, query = class_means(self.prepared(support), labels, ways), self.prepared(query)
         return cosines(query, means) if self.metric == "cosine" else -squared_distances(query, means)
+
+    def for_nearest_means(self, features: Tensor) -> tuple[Tensor, bool]:
+        """See `Head.for_nearest_means`."""
+        return self.prepared(features[None])[0], self.metric == "cosine"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hdx.config.grid import Grid, Planned
 from hdx.config.identity import body_key, body_shared
 from hdx.config.paths import absolute_in
+from hdx.config.schema import run_options
+from hdx.config.teacher import teacher_config
 from hdx.errors import ConfigError
-from hdx.launchers._base import Task
+from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.store.rundir import RunDir
 from hdx.store.sweeps import state_of, sweep_hash
 
@@ -23,12 +25,16 @@ class Plan:
     """All runs of a sweep in the order in which they are done.
 
     Attributes:
-        tasks: of every run, finished ones too.
+        tasks: of every run, finished ones too; teachers that the grid does not have come first.
         states: run id to one of `store.sweeps.STATES`.
+        teachers: run id to the run id of its teacher, where that is a run named by its config.
+        added: run ids of the teachers that the grid does not have; they are done where a run to do needs them.
     """
 
     tasks: list[Task]
     states: dict[str, str]
+    teachers: dict[str, str] = field(default_factory=dict)
+    added: frozenset[str] = frozenset()
 
     @property
     def sweep(self) -> str:
@@ -49,7 +55,19 @@ class Plan:
         """What a sweep would run now; runs that another process has are among them, and waited for."""
         skipped = {"finished"} if retry_failed else {"finished", "failed"}
         chosen = [task for task in self.tasks if self.states[task.run_id] not in skipped]
+        needed = {self.teachers.get(task.run_id) for task in chosen}
+        chosen = [task for task in chosen if task.run_id in needed or task.run_id not in self.added]
         return [replace(task, retry_failed=retry_failed) for task in chosen]
+
+    def stages(self, tasks: Sequence[Task]) -> list[list[Task]]:
+        """`tasks` in stages, each of which learns from the runs of those before it alone."""
+        found: dict[int, list[Task]] = {}
+        for task in tasks:
+            found.setdefault(self._depth(task.run_id), []).append(task)
+        return [found[depth] for depth in sorted(found)]
+
+    def _depth(self, run_id: str) -> int:
+        return 1 + self._depth(self.teachers[run_id]) if run_id in self.teachers else 0
 
     def cost_s(self, tasks: Sequence[Task]) -> float | None:
         """Seconds of one worker for `tasks`, from this grid's finished runs: the median over those of the same method, body and
@@ -82,11 +100,60 @@ class Plan:
 
 
 def plan(grid: Grid) -> Plan:
-    """Put the runs of a grid in order and look at what is there. Raises: ConfigError for what a sweep cannot do."""
-    tasks = ordered([_task(run) for run in grid.runs])
+    """Put the runs of a grid, and the teachers that they name, in order and look at what is there.
+
+    Raises: ConfigError for what a sweep cannot do.
+    """
+    own = {run.config.run_id for run in grid.runs}
+    runs, teachers = _with_teachers(grid.runs)
+    tasks = ordered([_task(run) for run in runs])
     if any(task.config["data"]["nodes"] > 1 for task in tasks):
         raise ConfigError("nodes: a run of a sweep has one machine; start runs on several nodes with hdx train")
-    return Plan(tasks, {task.run_id: state_of(RunDir(Path(task.run_dir))) for task in tasks})
+    states = {task.run_id: state_of(RunDir(Path(task.run_dir))) for task in tasks}
+    return Plan(tasks, states, teachers, frozenset(states) - own)
+
+
+def _with_teachers(runs: Sequence[Planned]) -> tuple[list[Planned], dict[str, str]]:
+    """The runs after the teachers that they name, and theirs; and for each student the id of its teacher."""
+    found: dict[str, Planned] = {}
+    teachers: dict[str, str] = {}
+
+    def add(run: Planned) -> None:
+        own = absolute_in(run.config).run_id
+        if own in found:
+            return
+        if (config := teacher_config(run.config.data)) is not None:
+            teachers[own] = absolute_in(config).run_id
+            places = [f"{key}={config[key]}" for key in ("output_dir", "data_dir") if config[key] != run_default(key)]
+            add(Planned(config, (*run.config["teacher.overrides"], *places)))
+        found[own] = run
+
+    for run in runs:
+        add(run)
+    return list(found.values()), teachers
+
+
+def run_default(key: str) -> Any:
+    """The default of a run option."""
+    option = run_options().option(key)
+    return None if option is None else option.default
+
+
+def launch(planned: Plan, tasks: Sequence[Task], launcher: Launcher, rules: Rules, told: Told) -> None:
+    """Do the tasks, teachers before their students; a student whose teacher did not finish is told of as interrupted.
+
+    Raises: as `Launcher.launch`.
+    """
+    for stage in planned.stages(tasks):
+        ready = []
+        for task in stage:
+            teacher = planned.teachers.get(task.run_id)
+            if teacher is None or RunDir(planned.output_dir / "runs" / teacher).record() is not None:
+                ready.append(task)
+            else:
+                told(task, {"event": "interrupted", "reason": f"its teacher {teacher} is not finished"})
+        if ready:
+            launcher.launch(ready, rules, told)
 
 
 def ordered(tasks: Sequence[Task]) -> list[Task]:

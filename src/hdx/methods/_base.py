@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hdx.heads._base import Head
 from hdx.heads.lda import LDA
-from hdx.losses._base import Loss
+from hdx.losses._base import Loss, Outputs
 from hdx.memories._base import Memory, Samples
 from hdx.memories.none import NoMemory
 from hdx.methods._body import Body
@@ -32,8 +32,24 @@ class Sampler(Protocol):
         """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
 
 
-#: (inputs of this rank, labels as positions of logits [B], weight of a sample, positions in the phase's indices [B])
-Batch = tuple[Tensor, Tensor, float, Tensor]
+class Batch(NamedTuple):
+    """This rank's part of a step.
+
+    Attributes:
+        inputs: [B, 3, S, S] transformed images, or [B, D] features.
+        labels: [B] positions of the logits; -1 where the sample has none.
+        weight: of a sample: makes the sum over samples, once averaged over ranks, the mean over the whole batch.
+        positions: [B] in the phase's indices.
+        images: [B, C, h, w] uint8, augmented, before the body's transform: what a teacher sees; None unless `Phase.raw`.
+        crops: [B] which of the stored crops `images` are; None where augmentation is drawn afresh.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    weight: float
+    positions: Tensor
+    images: Tensor | None = None
+    crops: Tensor | None = None
 
 
 @dataclass
@@ -49,6 +65,8 @@ class Phase:
         start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
             positions of their labels [N]; a method that starts `classifier` from them sets it.
         sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
+        raw: whether a batch also holds the augmented images as they are before the body's transform, which is also when
+            `Method.teaching` is set.
         finish: called when the phase is over, whether it was trained here or taken over from another run.
     """
 
@@ -59,6 +77,7 @@ class Phase:
     parameters: list[nn.Parameter]
     start: Callable[[Tensor, Tensor], None] | None = None
     sampler: Sampler | None = None
+    raw: bool = False
     finish: Callable[[], None] | None = None
 
 
@@ -93,12 +112,21 @@ class Method(pl.LightningModule):
 
     Attributes:
         memory: set by the engine before the first session.
+        teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
+            [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
+            gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
+        selection: what was chosen or measured on a session's validation rows, for its record; a method that looks at them sets it
+            in `end_session`.
+        epoch: of the phase, from 1; set by the engine before each step.
+        teacher_features: D of the teacher's features; set by the engine before the first session, 0 without a teacher.
+        uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
     """
 
     uses_memory: ClassVar[bool] = False
+    uses_teacher: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
     resets_head: bool = False
 
@@ -108,6 +136,10 @@ class Method(pl.LightningModule):
         self.current: Phase | None = None
         self.classifier: nn.Module | None = None
         self.memory: Memory = NoMemory()
+        self.teaching: Callable[[Batch], Outputs] | None = None
+        self.teacher_features = 0
+        self.selection: dict[str, Any] = {}
+        self.epoch = 1
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
     def trains_body(self, session: int) -> bool:
@@ -194,11 +226,11 @@ class Method(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch of this rank."""
-        inputs, labels, weight, positions = batch
         assert self.current is not None and self.classifier is not None
+        inputs = batch.inputs
         features = self.body(inputs) if self.current.inputs == "images" else inputs
-        losses = self.sample_losses(inputs, features, self.classifier(features), labels, positions)
-        return losses.sum() * weight + self.penalty()
+        losses = self.sample_losses(inputs, features, self.classifier(features), batch.labels, batch.positions)
+        return losses.sum() * batch.weight + self.penalty()
 
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """[B] losses, of which the mean over the whole batch is minimised.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,19 @@ class Body(nn.Module):
         transform: uint8 images to what the backbone sees.
         precision: the effective precision, "32", "bf16-mixed" or "16-mixed".
         spec: plain data that names backbone and pool (part of the digest).
+
+    Attributes:
+        activation_memory: how a training step keeps what its backward pass needs of the body (`Recipe`).
+        views: quarter turns of an image that `features` and `embed` describe, one after the other; a method may set it.
     """
+
+    activation_memory: Literal["none", "int8"] = "none"
 
     def __init__(self, backbone: Backbone, pool: Pool, transform: EvalTransform, precision: str, spec: dict[str, Any]) -> None:
         super().__init__()
         self.backbone, self.pool, self.transform, self.precision = backbone, pool, transform, precision
         self.spec = {**spec, "transform": transform.describe(), "precision": precision}
+        self.views = 1
         self.adapter: Adapter | None = None
         self.trainable: list[nn.Parameter] = []
         self.memory_format = torch.channels_last if backbone.layout == "map" else torch.contiguous_format
@@ -43,6 +50,11 @@ class Body(nn.Module):
     def n_features(self) -> int:
         """D."""
         return self.pool.n_features
+
+    @property
+    def n_embedded(self) -> int:
+        """Length of what `features` and `embed` give: D for each view."""
+        return self.views * self.n_features
 
     def attach(self, adapter: Adapter) -> None:
         """Attach an adapter; `trainable` then lists what trains, the pool's own parameters included when anything does."""
@@ -68,17 +80,33 @@ class Body(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D] float32 of transformed images [B, 3, S, S]."""
         images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
-        return self.pool(self.backbone(images)).float()
+        with self._saved():
+            return self.pool(self.backbone(images)).float()
+
+    def _saved(self) -> AbstractContextManager[Any]:
+        if self.activation_memory == "none" or not self.training or not torch.is_grad_enabled():
+            return nullcontext()
+        from hdx.ops.act_quant8 import saved8
+
+        return saved8(torch.initial_seed(), [*self.parameters(), *self.buffers()])  # the engine seeds every step
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B, views * D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
+        with self.autocast(images.device):
+            seen = self.transform(images)
+            if self.views == 1:
+                return self(seen)
+            return torch.cat([self(seen.rot90(turns, (2, 3))) for turns in range(self.views)], dim=1)
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
-        """Features [B, D] float32 of raw uint8 images [B, C, h, w] on the body's device; call in eval mode."""
-        with self.autocast(images.device):
-            return self(self.transform(images))
+        """As `features`, where no gradient is wanted of what comes out."""
+        return self.features(images)
 
     def digest(self) -> str:
         """Hex sha256 of every weight and statistic, the transform and the precision: equal digests give equal features."""
-        digest = hashlib.sha256(of_json(self.spec).encode())
+        views = {"views": self.views} if self.views > 1 else {}
+        digest = hashlib.sha256(of_json(self.spec | views).encode())
         for name, value in sorted(self.state_dict().items()):
             if name.endswith("num_batches_tracked"):
                 continue  # counts steps, changes no output

@@ -1,4 +1,4 @@
-"""Which samples make a batch: episodes of a few classes, and batches with the same number of images of each class.
+"""Which samples make a batch: episodes of a few classes, the same number of images of each class, halves with and without label.
 
 An epoch is drawn at once, vectorised over its batches, from one generator: a pure function of labels and generator.
 """
@@ -73,6 +73,39 @@ class BalancedSampler:
 
     def _ways(self, labels: np.ndarray) -> int:
         return min(len(np.unique(labels)), self.batch_size // self.per_class)
+
+
+class LabelledSampler:
+    """Every batch is half labelled samples and half others.
+
+    The labelled samples are the first `n_labelled` positions. Each of the others comes once an epoch; the labelled ones come
+    round in permutations of all of them, so that each comes as often as any other, or once more. A batch is in random order, so
+    that each of several ranks has some of both. Where there are more labelled samples than others, these come round instead.
+
+    Args:
+        n_labelled: samples with a label.
+        batch_size: the most samples a batch may have, at least 2.
+    """
+
+    def __init__(self, n_labelled: int, batch_size: int) -> None:
+        self.n_labelled, self.batch_size = n_labelled, batch_size
+
+    def steps(self, labels: np.ndarray) -> int:
+        """Batches of an epoch over labels [N]."""
+        return -(-max(self.n_labelled, len(labels) - self.n_labelled) // (self.batch_size // 2))
+
+    def epoch(self, labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Positions [2 b] of each batch, all of nearly equal size."""
+        n_others, steps = len(labels) - self.n_labelled, self.steps(labels)
+        n = max(self.n_labelled, n_others)
+        labelled, others = _rounds(rng, self.n_labelled, n), self.n_labelled + _rounds(rng, n_others, n)
+        parts = zip(np.array_split(labelled, steps), np.array_split(others, steps))
+        return [rng.permutation(np.concatenate(pair)) for pair in parts]
+
+
+def _rounds(rng: np.random.Generator, n: int, length: int) -> np.ndarray:
+    """[length] numbers below n: one permutation after the other."""
+    return np.concatenate([rng.permutation(n) for _ in range(-(-length // n))])[:length]
 
 
 def _class_major(labels: np.ndarray, rng: np.random.Generator, n_batches: int, ways: int, n_images: int) -> list[np.ndarray]:

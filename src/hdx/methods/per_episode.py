@@ -191,8 +191,8 @@ class PerEpisode(Method):
 
     def _augmented(self, raw: Tensor, seed: int, numbers: list[int], step: int) -> Tensor:
         augment = Augment(self.recipe.augment, self.body.transform.resize_to)
-        draws = [torch.Generator().manual_seed(derive(seed, "augment", number, step)) for number in numbers]
-        return torch.stack([augment(images, generator) for images, generator in zip(raw, draws)])
+        generators = [torch.Generator().manual_seed(derive(seed, "augment", number, step)) for number in numbers]
+        return torch.stack([augment(images, augment.draws(len(images), each)) for images, each in zip(raw, generators)])
 
     def _features(self, raw: Tensor) -> Tensor:
         """[E, n, D] of raw images [E, n, C, h, w] under the body as it is."""

@@ -78,12 +78,12 @@ class Prototypical(Method):
         return Phase("images", session.train, session.new_classes, nn.Identity(), trains, sampler=self.sampler)
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
-        """Mean loss of one episode's queries: (images of this rank, labels, weight); which class is which is their order."""
+        """Mean loss of one episode's queries, of this rank's images; which class is which is their order."""
         assert self.current is not None
         if self.current.sampler is not self.sampler:
             return super().training_step(batch, step)
         n_images = self.sampler.ways * (self.sampler.shots + self.sampler.queries)
-        features = gather(self.body(batch[0]), n_images)  # [ways * (shots + queries), D]
+        features = gather(self.body(batch.inputs), n_images)  # [ways * (shots + queries), D]
         with torch.autocast(features.device.type, enabled=False):
             logits = episode_logits(features.float(), self.sampler.ways, self.sampler.shots, self.distance)
             targets = torch.arange(self.sampler.ways, device=logits.device).repeat_interleave(self.sampler.queries)

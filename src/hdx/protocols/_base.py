@@ -25,6 +25,9 @@ class Session:
             ones too, and `new_classes` may be empty.
         test_group: [len(test)] the session, at most this one, that each test sample counts for in the accuracy matrix; None: the
             one in which its class arrived.
+        unlabelled: rows of the train split whose labels are hidden (-1 wherever a phase or a method sees labels), none of them in
+            `train`; None where every row that is used has its label.
+        validation: labelled rows of the train split that nothing trains on, for choosing between models; None without any.
     """
 
     index: int
@@ -34,6 +37,8 @@ class Session:
     test: np.ndarray
     train_classes: tuple[int, ...] | None = None
     test_group: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
+    validation: np.ndarray | None = None
 
     @property
     def present_classes(self) -> tuple[int, ...]:

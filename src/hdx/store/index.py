@@ -23,7 +23,7 @@ from hdx.store.rows import read_row
 
 log = logging.getLogger("hdx")
 
-VERSION = 1  # of the rows; another one means that they are read again
+VERSION = 2  # of the rows; another one means that they are read again
 SETTLED_S = 2.0  # what changed more recently than this may change again within the resolution of a file's time
 WAIT_S = 5.0
 STATES = ("finished", "running", "interrupted", "failed", "new")
@@ -71,8 +71,8 @@ class Index:
           a running run whose process is gone is interrupted;
         - `created`, `started`, `finished`, `updated`: seconds since 1970; `started` is of the last attempt; `age`: seconds since
           the end or the last sign of life;
-        - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `memory`, `protocol`, `loss`, `trainer`: names of the chosen
-          configs;
+        - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `memory`, `protocol`, `teacher`, `loss`, `trainer`: names of
+          the chosen configs;
         - `options`: dotted config option -> value, e.g. `options["head.ridge"]`; `head.name` is the component behind the choice;
         - `metrics`: name -> value or None; `session_accuracies`: one a session; `n_sessions`, `sessions_done`;
         - `trainable_parameters`, `head_parameters`, `images_forwarded`, `images_trained`, `classes`, `image_size`;

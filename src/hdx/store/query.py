@@ -32,6 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "method": (TEXT, "chosen method"),
     "memory": (TEXT, "chosen memory"),
     "protocol": (TEXT, "chosen protocol"),
+    "teacher": (TEXT, "chosen teacher"),
     "loss": (TEXT, "chosen loss"),
     "trainer": (TEXT, "chosen trainer"),
     "n_sessions": (COUNT, "sessions of the protocol"),

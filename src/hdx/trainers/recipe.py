@@ -31,7 +31,12 @@ class Recipe:
         gamma: see `milestones`.
         warmup: share of the phase with a linearly growing rate.
         augment: batch augmentations, in order.
+        crops: stored augmentation: an image has this many crops and no others, and epoch e takes crop (e - 1) % crops. What a
+            teacher says of a crop can then be kept. None draws every crop afresh.
+        crop_seed: of the stored crops; the run's seed has no say in them.
         clip_norm: bound on the global gradient norm; None does not clip.
+        activation_memory: none keeps what the backward pass of the body needs as it is; int8 keeps it in eight bits, rounded at
+            random without bias: about a quarter of the memory (half of it at 16 bits) for some noise in the gradient.
         feature_epochs: passes over cached features when only a head trains.
         eval_batch_size: images a forward pass when features are extracted.
         checkpoint_seconds: seconds between checkpoints inside a phase.
@@ -51,7 +56,10 @@ class Recipe:
         gamma: Fraction = 0.7,
         warmup: Fraction = 0.0,
         augment: list[Augmentation] = [],  # noqa: B006
+        crops: PositiveInt | None = None,
+        crop_seed: NonNegativeInt = 0,
         clip_norm: PositiveFloat | None = None,
+        activation_memory: Literal["none", "int8"] = "none",
         feature_epochs: PositiveInt = 100,
         eval_batch_size: PositiveInt = 64,
         checkpoint_seconds: NonNegativeInt = 30,
@@ -59,7 +67,8 @@ class Recipe:
         self.epochs, self.batch_size, self.feature_epochs = epochs, batch_size, feature_epochs
         self.optimizer, self.lr, self.momentum, self.weight_decay = optimizer, lr, momentum, weight_decay
         self.schedule, self.milestones, self.gamma, self.warmup = schedule, list(milestones), gamma, warmup
-        self.augment, self.clip_norm = list(augment), clip_norm
+        self.augment, self.crops, self.crop_seed, self.clip_norm = list(augment), crops, crop_seed, clip_norm
+        self.activation_memory = activation_memory
         self.eval_batch_size, self.checkpoint_seconds = eval_batch_size, checkpoint_seconds
 
     def rate(self, progress: float) -> float:

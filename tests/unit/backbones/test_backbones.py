@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from hdx.backbones.conv4 import Conv4
-from hdx.backbones.resnet_cifar import ResNetCifar
+from hdx.backbones.resnet_cifar import BasicBlock, ResNetCifar
 from hdx.backbones.timm import Timm
 from hdx.errors import ConfigError, WeightsError
 
@@ -22,6 +22,28 @@ def n_parameters(module) -> int:
 def test_resnet_cifar_sizes(depth, expected):
     """He et al. 2016, table 6: 0.27, 0.46, 0.85 and 1.7 M parameters; here without the classifier's 650."""
     assert n_parameters(ResNetCifar(depth=depth)) == expected
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(8, 1_233_540), (32, 7_433_860)])
+def test_the_wide_pair_of_papers_on_distillation(depth, expected):
+    """ResNet-8x4 and -32x4 have 1.23 M and 7.43 M parameters with the classifier of CIFAR-100, which is 25,700 of them."""
+    backbone = ResNetCifar(depth=depth, width=64, stem=32, shortcut="projection")
+    assert n_parameters(backbone) + 25_700 == expected
+    assert backbone(torch.zeros(2, 3, 32, 32)).shape == (2, 256, 8, 8)
+    names = {name for name in backbone.state_dict() if "downsample" in name and name.endswith("weight")}
+    assert names == {f"layer{stage}.0.downsample.{part}.weight" for stage in (1, 2, 3) for part in (0, 1)}
+
+
+def test_a_projection_is_a_convolution_of_one_pixel_and_a_norm():
+    torch.manual_seed(0)
+    block, x = BasicBlock(4, 6, 2, projection=True).double().eval(), torch.randn(2, 4, 8, 8).double()
+    for part in (block.bn1, block.bn2, block.downsample[1]):
+        part.running_mean.normal_(), part.running_var.uniform_(0.5, 2)
+    y = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+    weight, norm = block.downsample[0].weight[:, :, 0, 0], block.downsample[1]
+    side = torch.einsum("oi,bihw->bohw", weight, x[:, :, ::2, ::2])
+    side = (side - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+    torch.testing.assert_close(block(x), F.relu(y + side))
 
 
 def test_conv4_and_resnet_cifar_shapes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from hdx.config.config import Config
-from hdx.config.identity import fingerprint
+from hdx.config.identity import LATER, fingerprint, group_hash
 from hdx.config.validate import load
 from hdx.errors import ConfigError
 
@@ -40,6 +41,26 @@ def test_where_and_with_what_does_not_count(override: str) -> None:
 )
 def test_what_is_computed_counts(override: str) -> None:
     assert load([override]).group_hash != load().group_hash
+
+
+def test_options_that_came_later_leave_older_runs_their_names() -> None:
+    config = load(["trainer.augment=[crop]", "backbone=resnet20", "protocol=offline"])
+    older = copy.deepcopy(config.data)
+    for group, option, _ in LATER:
+        older[group].pop(option, None)
+    assert "width" in older["backbone"] and "stem" not in older["backbone"] and "labels" not in older["protocol"]
+    assert group_hash(older) == config.group_hash
+    stored = [load(["trainer.augment=[crop]", "trainer.crops=2", f"trainer.crop_seed={seed}"]).group_hash for seed in (0, 1)]
+    assert len({config.group_hash, *stored}) == 3
+
+
+def test_a_config_saved_before_an_option_existed_has_its_default(tmp_path: Path) -> None:
+    config, file = load(["trainer.lr=0.5"]), tmp_path / "config.yaml"
+    config.save(file)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if line.split(":")[0].strip() not in ("crops", "crop_seed", "ridge")))
+    again = Config.load(file)
+    assert again.data == config.data and again.run_id == config.run_id
 
 
 def test_run_id() -> None:

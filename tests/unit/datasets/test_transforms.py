@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -32,6 +33,11 @@ def random_images(n: int, channels: int, size: int, seed: int = 0) -> Tensor:
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def augmented(names: Sequence[str], size: int, images: Tensor, generator: torch.Generator) -> Tensor:
+    augment = Augment(names, size)
+    return augment(images, augment.draws(len(images), generator))
 
 
 def test_same_size_is_normalisation_only() -> None:
@@ -101,16 +107,28 @@ def test_unknown_interpolation() -> None:
 def test_no_augmentation_returns_the_images_and_draws_nothing() -> None:
     images, generator = random_images(4, 3, 16), seeded()
     before = generator.get_state()
-    assert Augment([], 16)(images, generator) is images
+    assert augmented([], 16, images, generator) is images
     assert torch.equal(generator.get_state(), before)
+
+
+def test_draws_are_one_block_of_a_generator_and_nothing_else_is_drawn() -> None:
+    """A row for each sample: what runs drew before a sample's numbers could be given."""
+    augment, generator = Augment(["jitter", "crop", "rotate"], 24), seeded(3)
+    draws = augment.draws(6, generator)
+    assert draws.shape == (6, augment.n_draws) == (6, 5 + 2 + 2)
+    assert torch.equal(draws, torch.rand(6, 9, generator=seeded(3)))
+    images, before = random_images(6, 3, 20), (generator.get_state(), torch.get_rng_state())
+    rows = torch.tensor([4, 1, 4])
+    assert torch.equal(augment(images[rows], draws[rows]), augment(images, draws)[rows])
+    assert all(torch.equal(*pair) for pair in zip(before, (generator.get_state(), torch.get_rng_state())))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.sampled_from(AUGMENTATIONS), min_size=1), st.integers(0, 2**31), st.integers(1, 9))
 def test_a_sample_depends_on_its_place_and_not_on_the_batch(names: set[str], seed: int, n: int) -> None:
     images = random_images(12, 3, 20)
-    whole = Augment(sorted(names), 20)(images, seeded(seed))
-    part = Augment(sorted(names, reverse=True), 20)(images[:n], seeded(seed))
+    whole = augmented(sorted(names), 20, images, seeded(seed))
+    part = augmented(sorted(names, reverse=True), 20, images[:n], seeded(seed))
     assert whole.dtype == torch.uint8
     assert whole.shape == images.shape
     assert torch.equal(whole[:n], part)
@@ -119,7 +137,7 @@ def test_a_sample_depends_on_its_place_and_not_on_the_batch(names: set[str], see
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_changes_most_images_and_seeds_differ(name: str) -> None:
     images = random_images(64, 3, 24)
-    one, two, again = (Augment([name], 24)(images, seeded(seed)) for seed in (1, 2, 1))
+    one, two, again = (augmented([name], 24, images, seeded(seed)) for seed in (1, 2, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, two)
     changed = (one != images).flatten(1).any(1).float().mean().item()
@@ -129,14 +147,14 @@ def test_each_changes_most_images_and_seeds_differ(name: str) -> None:
 @pytest.mark.parametrize(("name", "dim"), [("hflip", 3), ("vflip", 2)])
 def test_flips_are_exact(name: str, dim: int) -> None:
     images = random_images(64, 1, 9)
-    for before, after in zip(images, Augment([name], 9)(images, seeded())):
+    for before, after in zip(images, augmented([name], 9, images, seeded())):
         assert torch.equal(after, before) or torch.equal(after, before.flip(dim - 1))
 
 
 def test_crop_is_a_window_of_the_reflected_image() -> None:
     images = random_images(100, 3, 16)
     found = set()
-    for before, after in zip(images.numpy(), Augment(["crop"], 16)(images, seeded()).numpy()):
+    for before, after in zip(images.numpy(), augmented(["crop"], 16, images, seeded()).numpy()):
         padded = np.pad(before, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         windows = {(i, j): padded[:, i : i + 16, j : j + 16] for i in range(5) for j in range(5)}
         matches = [place for place, window in windows.items() if np.array_equal(window, after)]
@@ -147,7 +165,7 @@ def test_crop_is_a_window_of_the_reflected_image() -> None:
 
 def test_resized_crop_shows_at_least_half_of_the_area() -> None:
     ramp = torch.arange(256, dtype=torch.uint8).expand(500, 1, 256, 256)  # the level is the column
-    after = Augment(["resized_crop"], 256)(ramp, seeded()).float()
+    after = augmented(["resized_crop"], 256, ramp, seeded()).float()
     spread = (after[:, 0].amax((1, 2)) - after[:, 0].amin((1, 2))) / 255  # share of the width that is shown
     assert spread.min() > np.sqrt(0.5 * 3 / 4) - 0.02
     assert spread.max() > 0.98
@@ -156,7 +174,7 @@ def test_resized_crop_shows_at_least_half_of_the_area() -> None:
 def test_rotation_stays_within_15_degrees_and_about_the_centre() -> None:
     images = torch.zeros(200, 1, 65, 65, dtype=torch.uint8)
     images[:, :, 32, 8:11] = 255  # left of the centre by 23 pixels
-    after = Augment(["rotate"], 65)(images, seeded())[:, 0].double()
+    after = augmented(["rotate"], 65, images, seeded())[:, 0].double()
     y, x = torch.meshgrid(torch.arange(65.0), torch.arange(65.0), indexing="ij")
     mass = after.sum((1, 2))
     dy, dx = (after * y).sum((1, 2)) / mass - 32, (after * x).sum((1, 2)) / mass - 32
@@ -169,7 +187,7 @@ def test_rotation_stays_within_15_degrees_and_about_the_centre() -> None:
 
 def test_jitter_scales_brightness_and_contrast() -> None:
     images = torch.tensor([90, 110], dtype=torch.uint8).repeat(300, 1, 4, 2)  # columns of 90 and 110, mean 100
-    after = Augment(["jitter"], 4)(images, seeded()).float()
+    after = augmented(["jitter"], 4, images, seeded()).float()
     mean, contrast = after.mean((1, 2, 3)) / 100, (after[..., 1] - after[..., 0]).mean((1, 2)) / 20
     assert 0.59 < mean.min() < 0.63
     assert 1.37 < mean.max() < 1.41
@@ -179,9 +197,9 @@ def test_jitter_scales_brightness_and_contrast() -> None:
 
 def test_a_warp_of_small_images_comes_out_at_the_size_of_the_body() -> None:
     images = smooth_images(4, 3, 16, 16)
-    assert Augment(["rotate"], 48)(images, seeded()).shape == (4, 3, 48, 48)
-    assert Augment(["rotate"], 8)(images, seeded()).shape == (4, 3, 16, 16)
-    assert Augment(["crop", "hflip", "jitter"], 48)(images, seeded()).shape == (4, 3, 16, 16)
+    assert augmented(["rotate"], 48, images, seeded()).shape == (4, 3, 48, 48)
+    assert augmented(["rotate"], 8, images, seeded()).shape == (4, 3, 16, 16)
+    assert augmented(["crop", "hflip", "jitter"], 48, images, seeded()).shape == (4, 3, 16, 16)
 
 
 def test_unknown_and_repeated_names_are_refused_together() -> None:
@@ -204,7 +222,8 @@ def test_the_device_changes_nothing() -> None:
     images = smooth_images(8, 3, 40, 40)
     for names in ([], ["crop", "hflip", "vflip"], list(AUGMENTATIONS)):
         augment = Augment(names, 64)
-        here, there = augment(images, seeded()), augment(images.cuda(), seeded()).cpu()
+        draws = augment.draws(8, seeded())
+        here, there = augment(images, draws), augment(images.cuda(), draws).cpu()
         assert (here.int() - there.int()).abs().max() <= (1 if "rotate" in names else 0)
     transform = EvalTransform(InputSpec(image_size=64, mean=MEAN, std=STD, crop=0.875), (3, 40, 40))
     torch.testing.assert_close(transform(images), transform(images.cuda()).cpu(), rtol=0, atol=1e-4)

@@ -20,3 +20,11 @@ def omniglot(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Datase
 def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """Metrics of naive fine-tuning on `QUICK` digits."""
     return run(tmp_path_factory.mktemp("fine_tuned"), "+exp=finetune", *QUICK)["metrics"]
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs in which the teacher of `tests.unit.methods.taught` is finished."""
+    folder = tmp_path_factory.mktemp("taught")
+    run(folder, "+exp=kd_teacher", "trainer.epochs=4")
+    return folder

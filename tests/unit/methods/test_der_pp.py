@@ -21,6 +21,7 @@ from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
+from hdx.methods._base import Batch
 from hdx.methods.der import DerPP, ReplaySampler, squared_errors
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -116,7 +117,7 @@ def test_the_loss_is_that_of_a_plain_loop_however_a_batch_is_cut(alpha: float, b
 
 def step(method: DerPP, indices: np.ndarray, share: np.ndarray, weight: float) -> float:
     rows = indices[share]
-    batch = (IMAGES[rows], torch.from_numpy(CLASS_OF[rows]), weight, torch.from_numpy(share))
+    batch = Batch(IMAGES[rows], torch.from_numpy(CLASS_OF[rows]), weight, torch.from_numpy(share))
     return method.training_step(batch, 0).item()
 
 

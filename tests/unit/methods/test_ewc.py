@@ -17,6 +17,7 @@ from hdx.engine import loop
 from hdx.errors import ConfigError, Interrupted
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Batch
 from hdx.methods.ewc import Ewc
 from hdx.trainers.recipe import Recipe
 
@@ -58,9 +59,9 @@ def test_the_penalty_is_added_once_a_batch() -> None:
     method.eval()
     images, labels = images_of(np.arange(4)), torch.tensor([2, 3, 3, 2])
     penalty = float(method.penalty())
-    losses = [float(method.training_step((images[:n], labels[:n], 1 / n, torch.arange(n)), 0)) for n in (1, 4)]
+    losses = [float(method.training_step(Batch(images[:n], labels[:n], 1 / n, torch.arange(n)), 0)) for n in (1, 4)]
     method.lam = 0.0
-    plain = [float(method.training_step((images[:n], labels[:n], 1 / n, torch.arange(n)), 0)) for n in (1, 4)]
+    plain = [float(method.training_step(Batch(images[:n], labels[:n], 1 / n, torch.arange(n)), 0)) for n in (1, 4)]
     assert penalty > 0.1
     np.testing.assert_allclose(np.subtract(losses, plain), penalty, rtol=1e-4)
 

@@ -14,6 +14,7 @@ from hdx.config.validate import load
 from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Batch
 from hdx.methods.lwf import Lwf
 from hdx.trainers.recipe import Recipe
 
@@ -40,7 +41,7 @@ def test_the_loss_of_a_batch_is_the_formula(mask: str, index: int) -> None:
     images, previous = images_of(np.arange(5)), method.previous
     labels = torch.tensor([2, 3, 2, 3, 3]) if index == 1 else torch.ones(5, dtype=torch.int64)
     assert previous is not None and previous.n_classes == (2 if index == 1 else 4)
-    loss = method.training_step((images, labels, 1 / 5, torch.arange(5)), 0).item()
+    loss = method.training_step(Batch(images, labels, 1 / 5, torch.arange(5)), 0).item()
     with torch.no_grad():
         z = method.head(method.body(images)).double()
         old = previous.head(previous.body(images)).double()
@@ -59,14 +60,14 @@ def test_the_first_session_is_plain_training() -> None:
     assert method.previous is None
     with torch.no_grad():
         expected = F.cross_entropy(method.head(method.body(images)), labels)
-    assert float(method.training_step((images, labels, 1 / 4, torch.arange(4)), 0)) == pytest.approx(float(expected))
+    assert float(method.training_step(Batch(images, labels, 1 / 4, torch.arange(4)), 0)) == pytest.approx(float(expected))
 
 
 def test_the_mask_leaves_old_rows_to_the_distillation() -> None:
     """Without distillation no gradient reaches the old rows; with it they get one, and the previous model gets none."""
     for lam, moves in ((0.0, False), (1.0, True)):
         method = in_session(1, lam=lam)
-        method.training_step((images_of(np.arange(4)), torch.tensor([2, 3, 3, 2]), 1 / 4, torch.arange(4)), 0).backward()
+        method.training_step(Batch(images_of(np.arange(4)), torch.tensor([2, 3, 3, 2]), 1 / 4, torch.arange(4)), 0).backward()
         gradient = method.head.get_parameter("weight").grad
         assert gradient is not None and bool(gradient[:2].any()) is moves and bool(gradient[2:].any())
         assert method.previous is not None

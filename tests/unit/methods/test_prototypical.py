@@ -19,6 +19,7 @@ from hdx.heads._base import Head
 from hdx.heads.linear import Linear
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._base import Batch
 from hdx.methods._body import Body
 from hdx.methods.prototypical import Prototypical, episode_logits
 from hdx.protocols._base import Session
@@ -62,7 +63,7 @@ def test_the_loss_of_an_episode(distance: str, scale: float | None, used: float)
     images = torch.randn(WAYS * (SHOTS + QUERIES), 3, 32, 32, generator=torch.Generator().manual_seed(0))
     body.eval()
     labels = torch.tensor([2, 0, 3, 1]).repeat_interleave(SHOTS + QUERIES)
-    loss = method.training_step((images, labels, 1 / 20, torch.arange(len(images))), 0)
+    loss = method.training_step(Batch(images, labels, 1 / 20, torch.arange(len(images))), 0)
     assert loss.item() == pytest.approx(plain_loss(body(images).detach().numpy(), distance, used), rel=1e-4)
     loss.backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in body.trainable)
@@ -102,7 +103,7 @@ def test_the_body_trains_on_the_first_session_only() -> None:
     method.begin(plan[1][0])  # the gradient head trains as with every method
     x, y = torch.randn(6, body.n_features), torch.arange(6) % 3
     expected = torch.nn.functional.cross_entropy(method.head(x), y)
-    torch.testing.assert_close(method.training_step((x, y, 1 / 6, torch.arange(len(x))), 0), expected)
+    torch.testing.assert_close(method.training_step(Batch(x, y, 1 / 6, torch.arange(len(x))), 0), expected)
 
 
 @pytest.mark.parametrize(

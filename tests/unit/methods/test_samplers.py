@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hdx.engine import ranks
 from hdx.engine.loader import PhaseLoader
 from hdx.errors import ConfigError
-from hdx.methods._samplers import BalancedSampler, EpisodeSampler, distinct
+from hdx.methods._samplers import BalancedSampler, EpisodeSampler, LabelledSampler, distinct
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(9), [8, 7, 20, 6, 6, 30, 9, 6, 11]))
 
@@ -125,7 +125,7 @@ def test_the_loader_deals_out_what_the_sampler_drew(sampler: EpisodeSampler | Ba
     whole = loader(sampler)
     batches = list(whole)
     assert len(batches) == len(whole) == 8 and whole.steps_per_epoch == 4
-    for x, y, weight, _ in batches:
+    for x, y, weight, *_ in batches:
         assert y.tolist() == LABELS[x[:, 0].long()].tolist() and weight == 1 / len(y)
     later = loader(sampler)
     later.start = 3
@@ -144,3 +144,21 @@ def test_ranks_take_their_part_of_an_episode_in_order(monkeypatch: pytest.Monkey
     for step, (x, *_) in enumerate(alone):
         assert [len(share[step][0]) for share in shares] == [5, 4]
         assert torch.equal(torch.cat([share[step][0] for share in shares]), x)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_labelled=st.integers(1, 40), n_others=st.integers(1, 200), batch_size=st.integers(2, 33), seed=st.integers(0, 9))
+def test_batches_are_half_labelled_and_each_half_comes_round_evenly(
+    n_labelled: int, n_others: int, batch_size: int, seed: int
+) -> None:
+    labels = np.array([0] * n_labelled + [-1] * n_others)
+    sampler = LabelledSampler(n_labelled, batch_size)
+    batches = sampler.epoch(labels, rng(seed))
+    assert len(batches) == sampler.steps(labels)
+    assert all(2 * (batch < n_labelled).sum() == len(batch) <= batch_size for batch in batches)
+    counts = np.bincount(np.concatenate(batches), minlength=len(labels))
+    for part in (counts[:n_labelled], counts[n_labelled:]):
+        assert part.min() >= 1 and part.max() - part.min() <= 1
+        assert len(part) < max(n_labelled, n_others) or part.max() == 1
+    again = sampler.epoch(labels, rng(seed))
+    assert all(np.array_equal(one, other) for one, other in zip(batches, again))

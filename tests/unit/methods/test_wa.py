@@ -18,6 +18,7 @@ from hdx.errors import ConfigError, Interrupted
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
+from hdx.methods._base import Batch
 from hdx.methods.wa import Wa, align
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -95,7 +96,7 @@ def test_the_loss_of_a_batch_is_the_formula(index: int, share: float, t2_scale: 
         method.head.get_parameter("weight").mul_(1.3)
     images, labels, previous = images_of(np.arange(4)), torch.tensor([1, 3, 0, 2]), method.previous
     assert previous is not None
-    loss = method.training_step((images, labels, 1 / 4, torch.arange(4)), 0).item()
+    loss = method.training_step(Batch(images, labels, 1 / 4, torch.arange(4)), 0).item()
     with torch.no_grad():
         z, old = method.head(method.body(images)).double(), previous.head(previous.body(images)).double()
     terms = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hdx.heads import _gram
 from hdx.heads.lda import LDA
+from hdx.ops import _gram
 
 D, C = 48, 5
 

@@ -1,0 +1,77 @@
+"""The run that is another run's teacher: which one it is, by its config alone; no torch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdx.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from hdx.config.config import Config
+
+_RUN_NAME = re.compile(r"[0-9a-f]{8}-s\d+")
+_ELSEWHERE = ("data_dir", "output_dir")  # of the student
+_open: list[tuple[str, ...]] = []  # what is being composed: a teacher that learns from itself would have no end
+
+
+def teacher_config(data: dict[str, Any]) -> Config | None:
+    """The config of the run that `teacher.overrides` names, done where and with what its student is; None where there is none.
+
+    Raises: ConfigError, each line with `teacher.overrides` in front.
+    """
+    from hdx.config.identity import UNHASHED
+
+    words = data["teacher"].get("overrides") if data.get("teacher", {}).get("name") == "run" else None
+    if not words:
+        return None
+    return _composed(tuple(words)).replace(**{key: data[key] for key in UNHASHED if key != "seed" and key in data})
+
+
+@lru_cache(maxsize=64)
+def _composed(words: tuple[str, ...]) -> Config:
+    from hdx.config.validate import load
+
+    if words in _open:
+        raise ConfigError(f"teacher.overrides={_list(words)} names a run whose teacher is itself: name another one")
+    if given := [word for word in words if word.lstrip("+").partition("=")[0] in _ELSEWHERE]:
+        raise ConfigError(f"teacher.overrides: '{given[0]}' cannot be set there; a teacher lies where its students do")
+    _open.append(words)
+    try:
+        return load(words)
+    except ConfigError as error:
+        raise ConfigError([f"teacher.overrides={_list(words)}: {line}" for line in error.problems]) from None
+    finally:
+        _open.pop()
+
+
+def _list(words: tuple[str, ...]) -> str:
+    return f"[{','.join(words)}]"
+
+
+def identity(data: dict[str, Any]) -> str:
+    """What the teacher run is, `<hash>-s<seed>`, however it is named; its name as given where no run of that name is there."""
+    if (config := teacher_config(data)) is not None:
+        return f"{config.group_hash}-s{config['seed']}"
+    named = str(data["teacher"].get("run"))
+    try:
+        path = find(named, data).path
+    except RunError:
+        return Path(named).name
+    return path.name if _RUN_NAME.fullmatch(path.name) else named
+
+
+def find(name: str, data: dict[str, Any]) -> Any:
+    """The run directory of an id or a path. Raises: RunError when none or several match."""
+    from hdx.store.rundir import find_run
+
+    return find_run(name, Path(data["output_dir"]))
+
+
+def command(data: dict[str, Any]) -> str:
+    """The command that makes the teacher run which `teacher.overrides` names."""
+    places = [f"{key}={data[key]}" for key in _ELSEWHERE if data.get(key) not in (None, "outputs")]
+    return " ".join(["hdx", "train", *(shlex.quote(word) for word in (*data["teacher"]["overrides"], *places))])
