@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 TABLE  ?=
 
-.PHONY: reproduce help demo test lint types check bench weights clean
+.PHONY: reproduce help demo test ops lint types check bench weights clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,11 @@ demo: $(VENV)/.core ## make .venv, install, run the main job
 
 test: $(VENV)/.test ## make .venv if needed, install what tests need, run all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+ops: $(VENV)/.test ## compile the native ops and run the tests of all that uses them with it
+	$(BIN)/hdx ops build
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/unit/ops tests/unit/heads tests/unit/losses tests/oracle \
+		tests/integration/test_episodic.py tests/integration/test_methods_learn.py --ignore tests/unit/ops/test_cuda_build.py
 
 lint: $(VENV)/.dev ## ruff
 	$(BIN)/ruff check .
