@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from hdx.heads._base import Head
 from hdx.heads.lda import LDA
+from hdx.heads.linear import Linear
 from hdx.losses._base import Loss, Outputs
+from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
 from hdx.memories.none import NoMemory
 from hdx.methods._body import Body
@@ -229,8 +231,21 @@ class Method(pl.LightningModule):
         assert self.current is not None and self.classifier is not None
         inputs = batch.inputs
         features = self.body(inputs) if self.current.inputs == "images" else inputs
-        losses = self.sample_losses(inputs, features, self.classifier(features), batch.labels, batch.positions)
+        losses = self.linear_losses(features, batch.labels)
+        if losses is None:
+            losses = self.sample_losses(inputs, features, self.classifier(features), batch.labels, batch.positions)
         return losses.sum() * batch.weight + self.penalty()
+
+    @property
+    def plain(self) -> bool:
+        """Whether `sample_losses` is the loss of the logits and nothing else."""
+        return type(self).sample_losses is Method.sample_losses
+
+    def linear_losses(self, features: Tensor, labels: Tensor) -> Tensor | None:
+        """[B] losses without logits, where they are nothing but the cross-entropy of a linear classifier of many classes."""
+        if not self.plain or not isinstance(self.loss, CrossEntropy) or not isinstance(self.classifier, (nn.Linear, Linear)):
+            return None
+        return self.loss.of_linear(features, self.classifier.weight, self.classifier.bias, labels)
 
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """[B] losses, of which the mean over the whole batch is minimised.

@@ -69,6 +69,11 @@ class Finetune(Method):
         present = set(session.present_classes)
         return torch.tensor([i for i, label in enumerate(session.seen_classes) if label in present], device=self.device)
 
+    @property
+    def plain(self) -> bool:
+        """Where nothing is masked."""
+        return type(self).sample_losses is Finetune.sample_losses and self.columns is None
+
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """[B], over the columns that are not masked."""
         if self.columns is not None:

@@ -17,6 +17,7 @@ from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods.finetune import Finetune
+from hdx.methods.lwf import Lwf
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
 
@@ -86,3 +87,16 @@ def test_it_is_better_than_plain_finetuning_over_the_sessions(tmp_path: Path) ->
     naive, masked = (train(tmp_path, f"+exp={exp}", *SMALL) for exp in ("cil_finetune", "cil_finetune_masked"))
     assert masked["metrics"]["acc_avg_inc"] > naive["metrics"]["acc_avg_inc"] + 0.03
     assert masked["metrics"]["forgetting"] < naive["metrics"]["forgetting"] - 0.1
+
+
+def test_only_a_loss_of_the_logits_alone_is_taken_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked = made()
+    losses(masked, FIRST, [0, 1])
+    unmasked = Finetune(masked.body, masked.head, CrossEntropy(), Recipe())
+    assert not masked.plain and unmasked.plain
+    assert not Lwf(masked.body, masked.head, CrossEntropy(), Recipe(), mask="none").plain
+    taken = torch.zeros(2)
+    monkeypatch.setattr(CrossEntropy, "of_linear", lambda *_: taken)
+    for method, expected in ((masked, None), (unmasked, taken)):
+        method.classifier = method.head
+        assert method.linear_losses(torch.randn(2, method.body.n_features), torch.tensor([0, 1])) is expected
