@@ -60,10 +60,8 @@ def plain_head(head: Head) -> PlainHead:
         directions, penalty = head.solve()
         return PlainHead("cosine", directions, penalty, head.tau)
     if type(head) is NCM:
-        origin, means, penalty = head.solve()
-        if head.metric == "cosine":
-            return PlainHead("cosine", means, penalty)
-        return PlainHead("linear", 2 * means, penalty - means.square().sum(1) - 2 * means @ origin)
+        origin, weight, bias = head.solve()
+        return PlainHead("cosine", weight, bias) if head.metric == "cosine" else PlainHead("linear", weight, bias - weight @ origin)
     if type(head) is Linear:
         bias = torch.zeros(len(head.weight)).to(head.weight) if head.bias is None else head.bias
         return PlainHead("linear", head.weight.detach(), bias.detach())
