@@ -61,7 +61,9 @@ def plain_head(head: Head) -> PlainHead:
         return PlainHead("cosine", directions, penalty, head.tau)
     if type(head) is NCM:
         origin, weight, bias = head.solve()
-        return PlainHead("cosine", weight, bias) if head.metric == "cosine" else PlainHead("linear", weight, bias - weight @ origin)
+        if head.metric == "cosine":
+            return PlainHead("cosine", weight, bias)
+        return PlainHead("linear", weight, bias - weight @ origin)
     if type(head) is Linear:
         bias = torch.zeros(len(head.weight)).to(head.weight) if head.bias is None else head.bias
         return PlainHead("linear", head.weight.detach(), bias.detach())
