@@ -51,7 +51,7 @@ def differences(row: dict[str, Any], folders: list[Path]) -> dict[str, Any]:
     usual = {key: name for part in parts if isinstance(part, dict) for key, name in part.items()}
     found = {group: row[group] for group in GROUPS if row[group] and row[group] != usual.get(group)}
     defaults = dict(compose.read_plain(home / "run.yaml"))
-    for group in (*GROUPS, "tracker", "launcher"):
+    for group in (*GROUPS, "ops", "tracker", "launcher"):
         name = row.get(group) or row["options"].get(f"{group}.name")
         file = files.path(group, str(name), folders) if name else None
         content = compose.read_plain(file) if file else {}

@@ -61,10 +61,10 @@ def plain_head(head: Head) -> PlainHead:
         directions, penalty = head.solve()
         return PlainHead("cosine", directions, penalty, head.tau)
     if type(head) is NCM:
-        origin, means, penalty = head.solve()
+        origin, weight, bias = head.solve()
         if head.metric == "cosine":
-            return PlainHead("cosine", means, penalty)
-        return PlainHead("linear", 2 * means, penalty - means.square().sum(1) - 2 * means @ origin)
+            return PlainHead("cosine", weight, bias)
+        return PlainHead("linear", weight, bias - weight @ origin)
     if type(head) is Rotations:
         return _of_rotations(head)
     if type(head) is Linear:

@@ -39,25 +39,29 @@ class NCM(StatisticsHead):
         return F.normalize(features.double(), dim=1) if self.metric == "cosine" else features
 
     def solve(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Origin [D], class means about it [C, D], penalty [C]: 0, or -inf for a class without samples."""
+        """Origin [D], weight [C, D], bias [C]: -inf for a class without samples.
+
+        With m the class means about the origin, the weight is 2 m and the bias -||m||^2, so that the logit -||x - m||^2 is
+        their score less ||x||^2; for the cosine the means of norm 1 about 0, and 0.
+        """
         total = self.moments.total()
         counts = total.counts.double()
         means = total.sums / counts.clamp(min=1)[:, None]  # [C, D] about the pivot
-        penalty = torch.where(counts > 0, 0.0, -torch.inf).to(means)
         if self.metric == "cosine":
-            return torch.zeros_like(total.pivot), F.normalize(means + total.pivot, dim=1), penalty
+            bias = torch.where(counts > 0, 0.0, -torch.inf).to(means)
+            return torch.zeros_like(total.pivot), F.normalize(means + total.pivot, dim=1), bias
         centre = total.sums.sum(0) / counts.sum().clamp(min=1)  # the mean of all samples does not depend on the pivot
-        return total.pivot + centre, means - centre, penalty
+        means = means - centre
+        return total.pivot + centre, 2 * means, torch.where(counts > 0, -means.square().sum(1), -torch.inf)
 
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]: negative squared distances, or cosines."""
-        origin, means, penalty = solution
-        products = class_scores(features, origin, means)  # [B, C]
+        origin, weight, bias = solution
+        scores = class_scores(features, origin, weight).add_(bias)  # [B, C]
         if self.metric == "cosine":
-            return products.add_(penalty)
+            return scores
         own = torch.linalg.vector_norm(features - origin, dim=1, keepdim=True).square_()  # [B, 1]
-        distances = products.mul_(-2).add_(own).add_(means.square().sum(1)).clamp_(min=0)
-        return distances.neg_().add_(penalty)
+        return scores.sub_(own).clamp_(max=0)
 
     @torch.no_grad()
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,7 +102,7 @@ def measure(case: Case, limits: Ceilings, device: str, compile_too: bool = True)
         torch.compiler.reset()
         forms["torch.compile"] = torch.compile(case.compiled, dynamic=False)
     taken = dict(zip(forms, _in_turns(list(forms.values()), device)))
-    first = statistics.median(next(iter(taken.values())))
+    first = _quantile(next(iter(taken.values())), 0.5)
     return [_result(case, name, each, first, limits, device) for name, each in taken.items()]
 
 
