@@ -50,6 +50,7 @@ options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: `sys.argv`). Returns the exit code: 0, 1 for a bug, 2 for the user's errors, 130."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages for torch: page faults are half of a large tensor's cost
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options or os.environ.get("HDX_DEBUG", "0") not in ("", "0")

@@ -25,6 +25,7 @@ from hdx.ops.bench import Case
 
 TERMS = "float temperature, float ce, float teacher_ce, float kd, float target, float non_target, float non_target_ce"
 CHUNK = 1 << 18  # logits at once in torch: what is made of them stays in the cache
+SMALL = 2**20  # numbers of a batch up to which autograd's own passes over it are as fast as the closed form
 _LOWEST = -1e30  # in place of -inf, so that the softmax of a target that stands alone is not NaN
 KEPT = 6  # numbers a row that the native forward keeps: both maxima, and the slopes of `kd_row` in csrc/kd_math.h
 
@@ -140,8 +141,19 @@ def _log_softmax_without(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def composite(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) -> Tensor:
-    """[B], some rows at a time, with the gradient in closed form; see `kd_rows`."""
+    """[B], some rows at a time, the gradient in closed form; a small batch of KD and cross-entropy plainly; see `kd_rows`."""
+    if student.numel() < SMALL and not (terms.teacher_ce or terms.target or terms.non_target or terms.non_target_ce):
+        return _plain(student, teacher, labels, terms)
     return _KdRows.apply(student, teacher, labels, False, *terms)  # type: ignore[no-any-return]
+
+
+def _plain(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) -> Tensor:
+    log_p, log_q = ((logits / terms.temperature).log_softmax(1) for logits in (student, teacher))
+    loss = terms.kd * _kl(log_q, log_p) if terms.kd else torch.zeros_like(student[:, 0])
+    if not terms.ce:
+        return loss
+    hard = F.nll_loss(student.log_softmax(1), labels.clamp(min=0), reduction="none")
+    return loss + terms.ce * torch.where(labels < 0, 0.0, hard)
 
 
 def native(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) -> Tensor:
