@@ -152,7 +152,7 @@ def _plain(student: Tensor, teacher: Tensor, labels: Tensor, terms: Terms) -> Te
     loss = terms.kd * _kl(log_q, log_p) if terms.kd else torch.zeros_like(student[:, 0])
     if not terms.ce:
         return loss
-    hard = F.nll_loss(student.log_softmax(1), labels.clamp(min=0), reduction="none")
+    hard = -student.log_softmax(1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
     return loss + terms.ce * torch.where(labels < 0, 0.0, hard)
 
 
