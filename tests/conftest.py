@@ -17,3 +17,9 @@ def data_dir() -> Path:
     if not value or not Path(value).is_dir():
         pytest.skip("real data needed: set HDX_DATA to the folder that holds omniglot.zip, caltech101.zip and the others")
     return Path(value).resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests leave nothing in the user's cache."""
+    os.environ["HDX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
