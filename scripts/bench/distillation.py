@@ -65,13 +65,12 @@ class Steps:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.config = folder, config_of(folder)
-        self.assembly = assemble(self.config.data)
+        self.assembly = assemble(self.config.data, build_teacher)
         self.assembly.attach(self.config["adapter"])
         self.method, self.images = self.assembly.method, self.assembly.dataset.train
-        teacher = build_teacher(self.config.data, self.assembly)
+        teacher = self.method.parts.teacher
         assert teacher is not None
         self.teacher = teacher
-        self.method.teacher_features = teacher.n_features
         self.method.head.expand(CLASSES)
         self.indices, self.crops = np.arange(IMAGES), StoredCrops(CROPS, 0)
         self.augment = Augment(self.method.recipe.augment, self.method.body.transform.resize_to)

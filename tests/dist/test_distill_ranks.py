@@ -20,8 +20,9 @@ from hdx.heads.linear import Linear
 from hdx.losses._base import Outputs
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch, Method
-from hdx.methods._body import Body
+from hdx.body import Body
 from hdx.methods.dhkd import Dhkd
+from hdx.methods._parts import Parts
 from hdx.methods.uskd import Uskd
 from hdx.pools.avg import Avg
 from hdx.protocols._base import Session
@@ -43,8 +44,8 @@ def made(name: str) -> Method:
     backbone = WithMiddle()
     body = Body(backbone, Avg(backbone), EvalTransform(backbone.input_spec, (3, 8, 8)), "32", {"backbone": "two"})
     body.attach(Full())
-    parts = (body, Linear(8), CrossEntropy(), Recipe())
-    method: Method = Dhkd(*parts, auxiliary="linear", alpha=3.0) if name == "dhkd" else Uskd(*parts, alpha=2.0, beta=2.0)
+    parts = Parts(body, Linear(8), CrossEntropy(), Recipe())
+    method: Method = Dhkd(parts, auxiliary="linear", alpha=3.0) if name == "dhkd" else Uskd(parts, alpha=2.0, beta=2.0)
     method.head.expand(CLASSES)
     session = Session(0, tuple(range(CLASSES)), tuple(range(CLASSES)), np.arange(N), np.arange(1))
     method.begin(method.phases(session, [session])[0])

@@ -20,9 +20,10 @@ from hdx.datasets.transforms import EvalTransform
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
-from hdx.methods._body import Body
+from hdx.body import Body
 from hdx.methods._gather import gather
 from hdx.methods.prototypical import Prototypical
+from hdx.methods._parts import Parts
 from hdx.pools.avg import Avg
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -49,7 +50,7 @@ def made(distance: str) -> Prototypical:
     body = Body(backbone, Avg(backbone), EvalTransform(backbone.input_spec, (3, 8, 8)), "32", {"backbone": "two"})
     body.attach(Full())
     options = {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "distance": distance}
-    method = Prototypical(body, NCM(8), CrossEntropy(), Recipe(), **options)  # type: ignore[arg-type]
+    method = Prototypical(Parts(body, NCM(8), CrossEntropy(), Recipe()), **options)  # type: ignore[arg-type]
     session = Session(0, tuple(range(WAYS)), tuple(range(WAYS)), np.arange(30), np.arange(1))
     method.begin(method.phases(session, [session])[0])
     return method

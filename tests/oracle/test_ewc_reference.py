@@ -18,6 +18,7 @@ from hdx.adapters.full import Full
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._fisher import Quadratic, fisher_diagonal
+from hdx.methods._parts import Parts
 from hdx.methods.ewc import Ewc
 from hdx.trainers.recipe import Recipe
 
@@ -27,7 +28,7 @@ POSITIONS = torch.tensor([0, 1] * 4)  # of the labels 4, 1, 4, 1, … of the fir
 
 def made(adapter: Any = None, **options: Any) -> Ewc:
     body = small_body(adapter or Full())
-    return Ewc(body, Linear(body.n_features), CrossEntropy(), Recipe(), **options)
+    return Ewc(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), **options)
 
 
 def after(method: Ewc, n_sessions: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:

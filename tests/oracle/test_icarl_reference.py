@@ -15,6 +15,7 @@ from hdx.adapters.film import Film
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.icarl import ICaRL
 from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir
@@ -58,7 +59,7 @@ def step(activation: str, second: bool) -> tuple[float, np.ndarray, np.ndarray]:
     """The loss of one training step, and the logits of the model and of the one before."""
     body = make_body((1, 8, 8))
     body.attach(Film())
-    method = ICaRL(body, NCM(body.n_features), CrossEntropy(), Recipe(), activation=activation)  # type: ignore[arg-type]
+    method = ICaRL(Parts(body, NCM(body.n_features), CrossEntropy(), Recipe()), activation=activation)  # type: ignore[arg-type]
     sessions = [FIRST, SECOND] if second else [SECOND]
     for session in sessions:
         method.start_session(session)

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from hdx import registry
 from hdx.backbones.timm import Timm
 from hdx.backbones.tiny import Tiny
+from hdx.body import Body
 from hdx.datasets.transforms import EvalTransform
 from hdx.heads._base import Head
 from hdx.losses.cross_entropy import CrossEntropy
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods.per_episode import PerEpisode
 from hdx.pools.avg import Avg
 from hdx.trainers.recipe import Recipe
@@ -138,7 +139,7 @@ def test_episodes_together_are_plain_trainings_one_by_one(adapter: str, head: st
     plain = [plain_loop(body, method.head, head, RECIPES[recipe], *each) for each in zip(support, labels, query)]
     expected = torch.stack(plain).to(found.dtype)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    untrained = PerEpisode(body, method.head, CrossEntropy(), Recipe(lr=1e-12), steps=1)
+    untrained = PerEpisode(Parts(body, method.head, CrossEntropy(), Recipe(lr=1e-12)), steps=1)
     before = untrained.classify_episodes(support, labels, query, WAYS, 0, torch.arange(3))
     assert (found - before).abs().max() > 1e-2  # training moved the logits by much more than the tolerance
 
@@ -149,7 +150,7 @@ def test_head_only_is_a_loop_in_float64(head: str) -> None:
     body = tiny_body("none")
     support, labels, query = episodes(3)
     recipe = Recipe(lr=0.02, schedule="constant")
-    found = PerEpisode(body, head_of(head, body), CrossEntropy(), recipe, steps=STEPS).classify_episodes(
+    found = PerEpisode(Parts(body, head_of(head, body), CrossEntropy(), recipe), steps=STEPS).classify_episodes(
         support, labels, query, WAYS, 0, torch.arange(3)
     )
     for own, y, asked, logits in zip(support, labels, query, found):
@@ -181,7 +182,7 @@ def test_film_over_the_norms_of_timms_bodies(model: str) -> None:
     lively(body)
     support, labels, query = episodes(3)
     recipe = RECIPES["adam"]
-    method = PerEpisode(body, head_of("linear", body), CrossEntropy(), recipe, steps=STEPS)
+    method = PerEpisode(Parts(body, head_of("linear", body), CrossEntropy(), recipe), steps=STEPS)
     found = method.classify_episodes(support, labels, query, WAYS, 0, torch.arange(3))
     plain = [plain_loop(body, method.head, "linear", recipe, *each) for each in zip(support, labels, query)]
     torch.testing.assert_close(found, torch.stack(plain), atol=2e-4, rtol=2e-4)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hdx.body import Body
 from hdx.datasets._base import ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine._rows import Rows
 from hdx.errors import Interrupted
-from hdx.methods._body import Body
 from hdx.store.files import write_json
 
 NONE = np.zeros(0, np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,22 +14,24 @@ from typing import Any
 import torch
 
 from hdx import registry
+from hdx.body import Body
 from hdx.config.paths import data_folder
 from hdx.datasets._base import Dataset
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError
 from hdx.methods._base import Method
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.protocols._base import Protocol, Session
 from hdx.seeds import derive
 from hdx.teachers._base import Teacher
 
 log = logging.getLogger("hdx")
+TeacherOf = Callable[[dict[str, Any], Dataset, torch.device, str], "Teacher | None"]
 
 
 @dataclass
 class Assembly:
-    """What a run works on; `method.body` has no adapter yet (see `attach`), and the teacher comes later (`engine.teacher`)."""
+    """What a run works on; `method.body` has no adapter yet (see `attach`)."""
 
     dataset: Dataset
     protocol: Protocol
@@ -36,7 +39,6 @@ class Assembly:
     method: Method
     device: torch.device
     train_seed: int
-    teacher: Teacher | None = None
 
     def attach(self, options: dict[str, Any]) -> None:
         """Build the adapter and attach it to the body."""
@@ -99,8 +101,8 @@ def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precis
     return Body(backbone, pool, EvalTransform(backbone.input_spec, image_shape), precision, spec)
 
 
-def assemble(config: dict[str, Any]) -> Assembly:
-    """Build everything but adapter and teacher. Raises: the HdxError of whatever does not fit."""
+def assemble(config: dict[str, Any], teacher: TeacherOf | None = None) -> Assembly:
+    """Build everything but the adapter; a teacher only by `teacher`. Raises: the HdxError of whatever does not fit."""
     device = choose_device(config)
     _note_activations(config, device)
     dataset = build_dataset(config)
@@ -108,15 +110,18 @@ def assemble(config: dict[str, Any]) -> Assembly:
     dataset = protocol.view(dataset)
     sessions = protocol.sessions(dataset, config["seed"])
     train_seed = config["seed"] if config["protocol"]["train_seed"] is None else config["protocol"]["train_seed"]
-    body = build_body(config, dataset.train.image_shape, effective_precision(config["precision"], device), train_seed)
+    precision = effective_precision(config["precision"], device)
+    taught = None if teacher is None else teacher(config, dataset, device, precision)
+    body = build_body(config, dataset.train.image_shape, precision, train_seed)
     torch.manual_seed(derive(train_seed, "head"))
-    method = registry.build(
-        "method",
-        config["method"],
+    parts = Parts(
         body,
         registry.build("head", config["head"], body.n_features),
         registry.build("loss", config["loss"]),
         registry.build("trainer", config["trainer"]),
+        registry.build("memory", config["memory"]),
+        taught,
+        tuple(dataset.classes),
     )
-    method.memory = registry.build("memory", config["memory"])
+    method = registry.build("method", config["method"], parts)
     return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, train_seed)

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 import hdx
 from hdx import registry
+from hdx.body import Body
 from hdx.config.config import Config
 from hdx.datasets._base import Dataset
 from hdx.engine.build import Assembly, assemble
 from hdx.engine.plain_head import PlainHead, plain_head
 from hdx.engine.state import load_session
 from hdx.errors import RunError
-from hdx.methods._body import Body
 from hdx.store.files import write_bytes
 from hdx.store.rundir import RunDir
 

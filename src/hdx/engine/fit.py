@@ -71,11 +71,10 @@ class Control(pl.Callback):
             ) from None
 
     def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Batch, batch_idx: int) -> None:
-        """Seed the step (dropout), set its rate and say which epoch it is: pure functions of the step."""
+        """Seed the step (dropout), set its rate: pure functions of the step."""
         if self.step % self.loader.steps_per_epoch == 0:
             self.losses.clear()
         _seed(derive(self.seed, "step", *self.parts, self.step, ranks.rank()))
-        method.epoch = self.step // self.loader.steps_per_epoch + 1
         rate = method.recipe.rate(self.step / self.loader.total)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate

@@ -68,15 +68,16 @@ class PhaseLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for step, (share, n_all, inputs) in enumerate(self._drawn(), start=self.start):
+            epoch = step // self.steps_per_epoch + 1
             labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
             positions = torch.from_numpy(share).to(self.device, non_blocking=True)
             if self.transform is None:
-                yield Batch(inputs, labels, ranks.world() / n_all, positions)
+                yield Batch(inputs, labels, ranks.world() / n_all, positions, epoch=epoch)
                 continue
             images = self._augmented(inputs, share, step)
             crops = None if self.crops is None else torch.full_like(positions, self._crop(step))
             raw = images if self.raw else None
-            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw, crops)
+            yield Batch(self.transform(images), labels, ranks.world() / n_all, positions, raw, crops, epoch)
 
     def _shares(self) -> Iterator[tuple[np.ndarray, int]]:
         """For each remaining step this rank's positions in `indices`, and the size of the whole batch."""

@@ -55,11 +55,10 @@ class Loop:
         self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
-        self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.teacher
+        self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.method.parts.teacher
         recipe = assembly.method.recipe
         self.crops = StoredCrops(recipe.crops, recipe.crop_seed) if recipe.crops else None
         self.outputs = self._teacher_cache()
-        self.method.teacher_features = 0 if self.teacher is None else self.teacher.n_features
         self.labels = self._known_labels()
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hdx import registry
 from hdx.backbones._weights import load_into
+from hdx.body import Body
 from hdx.config import schema, types
 from hdx.datasets._decode import Decoder, decode, n_cores
 from hdx.datasets._tree import EXTENSIONS, Files
@@ -22,7 +23,6 @@ from hdx.engine.build import effective_precision
 from hdx.engine.export_model import FORMAT, bare_options
 from hdx.engine.plain_head import PlainHead
 from hdx.errors import DataError, WeightsError
-from hdx.methods._body import Body
 
 
 class Model:

@@ -13,7 +13,7 @@ from hdx.config import teacher as named
 from hdx.config.config import Config
 from hdx.config.paths import located
 from hdx.datasets._base import Dataset
-from hdx.engine.build import Assembly, assemble
+from hdx.engine.build import assemble
 from hdx.engine.predict import built, read_model
 from hdx.engine.state import load_session
 from hdx.errors import ConfigError, RunError, WeightsError
@@ -22,8 +22,11 @@ from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier
 
 
-def build_teacher(data: dict[str, Any], assembly: Assembly) -> Teacher | None:
-    """The teacher of a config, on the run's device; None for teacher=none.
+def build_teacher(data: dict[str, Any], dataset: Dataset, device: torch.device, precision: str) -> Teacher | None:
+    """The teacher of a config, on `device`; None for teacher=none.
+
+    Args:
+        data: the student's config; dataset: what it learns; precision: its effective one.
 
     Raises: WeightsError when the run that it is is not finished, or its file does not fit; ConfigError when it does not fit the
         student's dataset.
@@ -34,14 +37,14 @@ def build_teacher(data: dict[str, Any], assembly: Assembly) -> Teacher | None:
     if node["name"] == "model":
         node = {**node, "checkpoint": located(node["checkpoint"], data["data_dir"])}
     source = Source(
-        image_shape=assembly.dataset.train.image_shape,
-        device=assembly.device,
-        precision=assembly.method.body.precision,
-        file=partial(_of_file, device=assembly.device),
+        image_shape=dataset.train.image_shape,
+        device=device,
+        precision=precision,
+        file=partial(_of_file, device=device),
         run=lambda run, _: _of_run(run, data),
     )
     teacher: Teacher = registry.build("teacher", node, source)
-    _check(teacher, assembly.dataset)
+    _check(teacher, dataset)
     return teacher
 
 

@@ -91,12 +91,11 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     _status(run_dir, "running")
     if data["threads"]:
         torch.set_num_threads(data["threads"])
-    assembly = assemble(data)
+    assembly = assemble(data, build_teacher)
     registry.build("ops", data["ops"]).apply(assembly.device.type)
-    assembly.teacher = build_teacher(data, assembly)
     if ranks.any_rank(stop.requested()):
         raise Interrupted("stopped before the first session")
-    body = assembly.method.body
+    body, teacher = assembly.method.body, assembly.method.parts.teacher
     bank = Bank(Path(data["output_dir"]) / "bank", assembly.method.recipe.eval_batch_size, data["feature_dtype"], assembly.device)
     about = {
         "run_id": config.run_id,
@@ -111,7 +110,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "adapter": data["adapter"]["name"],
         "head": data["head"]["name"],
         "backbone": data["backbone"]["name"],
-        **({} if assembly.teacher is None else {"teacher": assembly.teacher.about()}),
+        **({} if teacher is None else {"teacher": teacher.about()}),
         "image_size": body.transform.size,
         "device": assembly.device.type,
         "ranks": ranks.world(),

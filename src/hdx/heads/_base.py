@@ -51,6 +51,10 @@ class Head(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, n_classes] of features [B, D]; statistics heads solve lazily, once per change of state."""
 
+    def affine(self) -> tuple[Tensor, Tensor | None] | None:
+        """The weight [C, D] and bias [C] of a head whose logits are nothing but `features @ weight.T + bias`; None for others."""
+        return None
+
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:
         """Logits [E, Q, ways] of the queries of E episodes of one shape, each learnt from its own support alone.
 

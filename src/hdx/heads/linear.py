@@ -32,3 +32,7 @@ class Linear(GradientHead):
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, n_classes] of features [B, D]."""
         return F.linear(features.to(self.weight.dtype), self.weight, self.bias)
+
+    def affine(self) -> tuple[Tensor, Tensor | None]:
+        """Its weight and bias."""
+        return self.weight, self.bias

@@ -18,6 +18,10 @@ class Loss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """[B] from logits [B, C] and labels [B] int64; 16-bit logits are computed in float32."""
 
+    def of_linear(self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor | None:
+        """[B], the same of the logits features @ weight.T + bias, for a loss that needs no logits; None where it does."""
+        return None
+
 
 @dataclass
 class Outputs:

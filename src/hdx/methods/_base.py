@@ -12,16 +12,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from hdx.body import Body
 from hdx.heads._base import Head
-from hdx.heads.lda import LDA
-from hdx.heads.linear import Linear
-from hdx.losses._base import Loss, Outputs
-from hdx.losses.cross_entropy import CrossEntropy
-from hdx.memories._base import Memory, Samples
-from hdx.memories.none import NoMemory
-from hdx.methods._body import Body
+from hdx.losses._base import Outputs
+from hdx.memories._base import Samples
+from hdx.methods._parts import Parts
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Sampler(Protocol):
@@ -44,6 +40,7 @@ class Batch(NamedTuple):
         positions: [B] in the phase's indices.
         images: [B, C, h, w] uint8, augmented, before the body's transform: what a teacher sees; None unless `Phase.raw`.
         crops: [B] which of the stored crops `images` are; None where augmentation is drawn afresh.
+        epoch: of the phase, from 1.
     """
 
     inputs: Tensor
@@ -52,6 +49,7 @@ class Batch(NamedTuple):
     positions: Tensor
     images: Tensor | None = None
     crops: Tensor | None = None
+    epoch: int = 1
 
 
 @dataclass
@@ -110,17 +108,16 @@ class Method(pl.LightningModule):
     """When the body trains, and on what. Subclasses define `phases` and `trains_body`; the engine does the rest.
 
     Args:
-        body, head, loss, recipe: see their contracts.
+        parts: the other components of the run.
 
     Attributes:
-        memory: set by the engine before the first session.
+        parts: as given.
+        body, head, loss, recipe, memory: of `parts`.
         teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
             [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
         selection: what was chosen or measured on a session's validation rows, for its record; a method that looks at them sets it
             in `end_session`.
-        epoch: of the phase, from 1; set by the engine before each step.
-        teacher_features: D of the teacher's features; set by the engine before the first session, 0 without a teacher.
         uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
@@ -132,16 +129,14 @@ class Method(pl.LightningModule):
     keeps_previous: ClassVar[bool] = False
     resets_head: bool = False
 
-    def __init__(self, body: Body, head: Head, loss: Loss, recipe: Recipe) -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__()
-        self.body, self.head, self.loss, self.recipe = body, head, loss, recipe
+        self.parts = parts
+        self.body, self.head, self.loss, self.recipe, self.memory = parts.body, parts.head, parts.loss, parts.recipe, parts.memory
         self.current: Phase | None = None
         self.classifier: nn.Module | None = None
-        self.memory: Memory = NoMemory()
         self.teaching: Callable[[Batch], Outputs] | None = None
-        self.teacher_features = 0
         self.selection: dict[str, Any] = {}
-        self.epoch = 1
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
     def trains_body(self, session: int) -> bool:
@@ -171,6 +166,11 @@ class Method(pl.LightningModule):
     def trained_head(self) -> Head:
         """The head that trains with the body and gives `previous` its logits: the run's own unless a method has another."""
         return self.head
+
+    @property
+    def teacher_features(self) -> int:
+        """D of the teacher's features; 0 without a teacher."""
+        return 0 if self.parts.teacher is None else self.parts.teacher.n_features
 
     @property
     def previous(self) -> Previous | None:
@@ -243,9 +243,8 @@ class Method(pl.LightningModule):
 
     def linear_losses(self, features: Tensor, labels: Tensor) -> Tensor | None:
         """[B] losses without logits, where they are nothing but the cross-entropy of a linear classifier of many classes."""
-        if not self.plain or not isinstance(self.loss, CrossEntropy) or not isinstance(self.classifier, (nn.Linear, Linear)):
-            return None
-        return self.loss.of_linear(features, self.classifier.weight, self.classifier.bias, labels)
+        affine = _affine(self.classifier) if self.plain else None
+        return None if affine is None else self.loss.of_linear(features, *affine, labels)
 
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """[B] losses, of which the mean over the whole batch is minimised.
@@ -267,23 +266,7 @@ class Method(pl.LightningModule):
         return self.recipe.build_optimizer(self.current.parameters)
 
 
-def temporary_classifier(n_features: int, n_classes: int, dropout: float) -> nn.Sequential:
-    """Dropout and a linear layer, thrown away after the phase (FSA's session-1 head)."""
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_classes))
-
-
-@torch.no_grad()
-def start_from_lda(classifier: nn.Sequential, features: Tensor, labels: Tensor) -> None:
-    """Set a temporary classifier to the LDA solution (total covariance + I) on features [N, D] with labels [N].
-
-    Training then starts from a head that fits the body, and does not first distort the body to fit a random head (Kumar et
-    al. 2022, linear probing then fine-tuning).
-    """
-    linear = classifier[-1]
-    assert isinstance(linear, nn.Linear)
-    lda = LDA(linear.in_features)
-    lda.expand(linear.out_features)
-    lda.update(features, labels)
-    centre, weight, bias = lda.solve()
-    linear.weight.copy_(weight)
-    linear.bias.copy_(bias - weight @ centre)
+def _affine(classifier: nn.Module | None) -> tuple[Tensor, Tensor | None] | None:
+    if isinstance(classifier, nn.Linear):
+        return classifier.weight, classifier.bias
+    return classifier.affine() if isinstance(classifier, Head) else None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
-from hdx.methods._base import Method, Phase, temporary_classifier
-from hdx.methods._body import Body
+from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
+from hdx.methods._temporary import temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Cumulative(Method):
@@ -32,8 +30,8 @@ class Cumulative(Method):
 
     resets_head = True
 
-    def __init__(self, body: Body, head: Head, loss: Loss, recipe: Recipe, *, dropout: Fraction = 0.5) -> None:
-        super().__init__(body, head, loss, recipe)
+    def __init__(self, parts: Parts, *, dropout: Fraction = 0.5) -> None:
+        super().__init__(parts)
         self.dropout = dropout
         self.seen = np.zeros(0, np.int64)  # rows; `phases` sets them in every session, so that they need no checkpoint
 

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.memories._base import Samples
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.options import NonNegativeFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class DerPP(Method):
@@ -52,16 +49,13 @@ class DerPP(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         alpha: NonNegativeFloat = 0.3,
         beta: NonNegativeFloat = 0.5,
         later: Literal["lowest", "zero", "free"] = "lowest",
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.alpha, self.beta, self.later = alpha, beta, later
         self.register_buffer("stored", torch.empty(0, 0), persistent=False)  # [M, C], NaN for classes that came later
         self.stored_rows = np.zeros(0, np.int64)  # [M] the rows that they are of

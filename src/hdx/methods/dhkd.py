@@ -6,17 +6,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.losses._bkl import binary_kl
 from hdx.methods._align import aligned
 from hdx.methods._base import Batch, Phase
 from hdx.methods._beside import Beside
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods.distill import Distill, labelled
 from hdx.options import NonNegativeFloat, PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 HIDDEN, DROPOUT = 200, 0.1
 
@@ -44,10 +41,7 @@ class Dhkd(Distill):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         gamma: NonNegativeFloat = 1.0,
         alpha: NonNegativeFloat = 1.0,
@@ -56,7 +50,7 @@ class Dhkd(Distill):
         auxiliary: Literal["linear", "nonlinear"] = "nonlinear",
         align: bool = True,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.gamma, self.alpha, self.temperature, self.t2_scale = gamma, alpha, temperature, t2_scale
         self.auxiliary, self.align = auxiliary, align
 

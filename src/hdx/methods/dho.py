@@ -7,18 +7,15 @@ import torch
 from torch import Tensor
 
 from hdx.errors import ConfigError
-from hdx.heads._base import Head
 from hdx.heads.dual import Dual
-from hdx.losses._base import Loss
 from hdx.losses._distillation import distillation
 from hdx.memories._base import Samples
 from hdx.methods._base import Batch, Phase
-from hdx.methods._body import Body
 from hdx.methods._mix import choose_mix
+from hdx.methods._parts import Parts
 from hdx.methods.distill import Distill, labelled
 from hdx.options import Fraction, NonNegativeFloat, PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Dho(Distill):
@@ -54,10 +51,7 @@ class Dho(Distill):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         weight_labels: NonNegativeFloat = 0.5,
         weight_teacher: NonNegativeFloat = 0.5,
@@ -66,7 +60,7 @@ class Dho(Distill):
         alpha: Fraction | None = None,
         beta: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.weight_labels, self.weight_teacher = weight_labels, weight_teacher
         self.temperature, self.t2_scale = temperature, t2_scale
         self.alpha, self.beta = alpha, beta

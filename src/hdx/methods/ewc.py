@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.memories._base import Samples
-from hdx.methods._body import Body
 from hdx.methods._fisher import Quadratic, fisher_diagonal, grown
+from hdx.methods._parts import Parts
 from hdx.methods.finetune import Finetune
 from hdx.options import Fraction, NonNegativeFloat, PositiveInt
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 STATE = "ewc."
 
@@ -50,10 +47,7 @@ class Ewc(Finetune):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         lam: NonNegativeFloat = 1000.0,
         online: bool = True,
@@ -62,7 +56,7 @@ class Ewc(Finetune):
         fisher_samples: PositiveInt = 256,
         mask: Literal["none", "old"] = "old",
     ) -> None:
-        super().__init__(body, head, loss, recipe, mask=mask)
+        super().__init__(parts, mask=mask)
         self.lam, self.online, self.gamma = lam, online, gamma
         self.fisher, self.fisher_samples = fisher, fisher_samples
         self.consolidated: Quadratic | None = None

@@ -7,13 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
-from hdx.methods._base import Method, Phase, temporary_classifier
-from hdx.methods._body import Body
+from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
+from hdx.methods._temporary import temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Finetune(Method):
@@ -39,15 +37,12 @@ class Finetune(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         dropout: Fraction = 0.5,
         mask: Literal["none", "old"] = "none",
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.dropout, self.mask = dropout, mask
         self.columns: Tensor | None = None
 

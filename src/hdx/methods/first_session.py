@@ -8,14 +8,12 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from hdx.heads._base import Head
 from hdx.heads.cosine import Cosine
-from hdx.losses._base import Loss
-from hdx.methods._base import Method, Phase, start_from_lda, temporary_classifier
-from hdx.methods._body import Body
+from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
+from hdx.methods._temporary import start_from_lda, temporary_classifier
 from hdx.options import Fraction, PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class FirstSession(Method):
@@ -40,17 +38,14 @@ class FirstSession(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         dropout: Fraction = 0.5,
         head_start: Literal["random", "lda"] = "random",
         classifier: Literal["linear", "cosine"] = "linear",
         scale: PositiveFloat = 16.0,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.dropout, self.head_start = dropout, head_start
         self.temporary, self.scale = classifier, scale
 

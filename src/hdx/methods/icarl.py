@@ -11,14 +11,12 @@ from torch.nn import functional as F
 
 from hdx.heads._base import Head
 from hdx.heads.linear import Linear
-from hdx.losses._base import Loss
 from hdx.losses._distillation import distillation
 from hdx.memories._base import Samples
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class ICaRL(Method):
@@ -55,17 +53,14 @@ class ICaRL(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         activation: Literal["sigmoid", "softmax"] = "sigmoid",
         temperature: PositiveFloat = 2.0,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.activation, self.temperature = activation, temperature
-        self.linear = None if head.kind == "gradient" else Linear(body.n_features)
+        self.linear = None if self.head.kind == "gradient" else Linear(self.body.n_features)
         self.n_own = 0
 
     def trains_body(self, session: int) -> bool:

@@ -6,13 +6,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.losses._distillation import distillation
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods.finetune import Finetune
 from hdx.options import NonNegativeFloat, PositiveFloat
-from hdx.trainers.recipe import Recipe
 
 
 class Lwf(Finetune):
@@ -39,16 +36,13 @@ class Lwf(Finetune):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         lam: NonNegativeFloat = 1.0,
         temperature: PositiveFloat = 2.0,
         mask: Literal["none", "old"] = "old",
     ) -> None:
-        super().__init__(body, head, loss, recipe, mask=mask)
+        super().__init__(parts, mask=mask)
         self.lam, self.temperature = lam, temperature
 
     def sample_losses(self, inputs: Tensor, features: Tensor, logits: Tensor, labels: Tensor, positions: Tensor) -> Tensor:

@@ -11,15 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdx.errors import ConfigError
-from hdx.heads._base import Head
 from hdx.heads.imprinted import Imprinted, on_sphere
-from hdx.losses._base import Loss
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods._samplers import BalancedSampler
 from hdx.options import NonNegativeInt, PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 HOPELESS = 0.5  # largest probability of the right class under which a scale is refused
 
@@ -44,16 +41,13 @@ class NormSoftmax(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         scale: PositiveFloat = 20.0,
         layer_norm: bool = True,
         per_class: NonNegativeInt = 0,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.scale, self.layer_norm, self.per_class = scale, layer_norm, per_class
 
     def trains_body(self, session: int) -> bool:

@@ -17,14 +17,12 @@ from hdx.heads._base import Head
 from hdx.heads._episode import class_means
 from hdx.heads.cosine import Cosine
 from hdx.heads.linear import Linear
-from hdx.losses._base import Loss
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods._stacked import Stacked, build_optimizer, clip_each
 from hdx.options import PositiveFloat, PositiveInt
 from hdx.protocols._base import Session
 from hdx.seeds import derive
-from hdx.trainers.recipe import Recipe
 
 
 class PerEpisode(Method):
@@ -54,19 +52,16 @@ class PerEpisode(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         steps: PositiveInt = 50,
         head_start: Literal["prototypes", "random"] = "prototypes",
         temperature: PositiveFloat = 0.3,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.steps, self.head_start, self.temperature = steps, head_start, temperature
         # the head's options and no rows; in a tuple, so that it is no part of the method's state
-        self._blank = (copy.deepcopy(head) if head.kind == "gradient" else Linear(body.n_features),)
+        self._blank = (copy.deepcopy(self.head) if self.head.kind == "gradient" else Linear(self.body.n_features),)
         self._activations: int | None = None
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.methods._base import Batch, Method, Phase
-from hdx.methods._body import Body
 from hdx.methods._gather import gather
+from hdx.methods._parts import Parts
 from hdx.methods._samplers import EpisodeSampler
 from hdx.options import PositiveFloat, PositiveInt
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Prototypical(Method):
@@ -42,10 +39,7 @@ class Prototypical(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         ways: PositiveInt = 60,
         shots: PositiveInt = 1,
@@ -54,7 +48,7 @@ class Prototypical(Method):
         distance: Literal["euclidean", "cosine"] = "euclidean",
         scale: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.sampler = EpisodeSampler(ways, shots, queries, episodes_per_epoch)
         self.distance = distance
         self.scale = scale if scale is not None else {"euclidean": 1.0, "cosine": 10.0}[distance]

@@ -8,14 +8,12 @@ import numpy as np
 from torch import nn
 
 from hdx.errors import ConfigError
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.memories._base import Samples
-from hdx.methods._base import Method, Phase, temporary_classifier
-from hdx.methods._body import Body
+from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
+from hdx.methods._temporary import temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class ReplayMethod(Method):
@@ -44,15 +42,12 @@ class ReplayMethod(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         half: bool = False,
         dropout: Fraction = 0.5,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.halves, self.dropout = half, dropout
 
     def trains_body(self, session: int) -> bool:

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from hdx.errors import ConfigError
-from hdx.heads._base import Head
 from hdx.heads.rotations import TURNS, Rotations, aggregated
 from hdx.losses._base import Loss
 from hdx.losses._distillation import distillation
 from hdx.methods._base import Batch, Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Sla(Method):
@@ -46,18 +44,15 @@ class Sla(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         large: bool = False,
         temperature: PositiveFloat = 1.0,
         t2_scale: bool = True,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.large, self.temperature, self.t2_scale = large, temperature, t2_scale
-        body.views = head.views if isinstance(head, Rotations) else 1
+        self.body.views = self.head.views if isinstance(self.head, Rotations) else 1
 
     def trains_body(self, session: int) -> bool:
         """In every session."""

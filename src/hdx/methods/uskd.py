@@ -9,16 +9,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.losses._uskd import other_loss, squares, target_loss, weak_loss
 from hdx.methods._base import Batch, Method, Phase
 from hdx.methods._beside import Beside
-from hdx.methods._body import Body
 from hdx.methods._middle import Middle
+from hdx.methods._parts import Parts
 from hdx.options import NonNegativeFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Uskd(Method):
@@ -49,16 +46,13 @@ class Uskd(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         alpha: NonNegativeFloat = 0.1,
         beta: NonNegativeFloat = 0.1,
         mu: NonNegativeFloat = 0.1,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.alpha, self.beta, self.mu = alpha, beta, mu
         self.middle: Middle | None = None
 

@@ -7,15 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hdx.heads._base import Head
-from hdx.losses._base import Loss
 from hdx.losses._distillation import distillation
 from hdx.memories._base import Samples
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
-from hdx.trainers.recipe import Recipe
 
 
 class Wa(Method):
@@ -42,15 +39,12 @@ class Wa(Method):
 
     def __init__(
         self,
-        body: Body,
-        head: Head,
-        loss: Loss,
-        recipe: Recipe,
+        parts: Parts,
         *,
         temperature: PositiveFloat = 2.0,
         t2_scale: bool = False,
     ) -> None:
-        super().__init__(body, head, loss, recipe)
+        super().__init__(parts)
         self.temperature, self.t2_scale = temperature, t2_scale
         self.old_share = 0.0
 

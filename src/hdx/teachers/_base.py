@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hdx.body import Body
 from hdx.digest import of_json
 from hdx.losses._base import Outputs
-from hdx.methods._body import Body
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from hdx import registry
 from hdx.backbones._weights import load_into, match, read_tensors
+from hdx.body import Body
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError, WeightsError
-from hdx.methods._body import Body
 from hdx.options import PositiveFloat, PositiveInt
 from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier

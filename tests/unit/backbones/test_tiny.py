@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hdx.backbones.tiny import WEIGHTS, Tiny
+from hdx.body import Body
 from hdx.datasets.digits import Digits
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.bank import Bank
 from hdx.errors import WeightsError
 from hdx.heads.lda import LDA
-from hdx.methods._body import Body
 from hdx.pools.avg import Avg
 from hdx.protocols.offline import Offline
 

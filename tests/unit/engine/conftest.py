@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from hdx.backbones.tiny import Tiny
+from hdx.body import Body
 from hdx.datasets._base import Dataset
 from hdx.datasets.digits import Digits
 from hdx.datasets.transforms import EvalTransform
-from hdx.methods._body import Body
 from hdx.pools.avg import Avg
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from hdx.body import Body
 from hdx.datasets._base import Dataset
 from hdx.engine.bank import Bank
-from hdx.methods._body import Body
 from tests.unit.engine.conftest import make_body
 
 CPU = torch.device("cpu")

@@ -18,6 +18,7 @@ from hdx.errors import Interrupted, RunError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
 from hdx.trainers.recipe import Recipe
 from tests.unit.engine.conftest import make_body
 
@@ -31,7 +32,7 @@ def made(**options: Any) -> tuple[Method, Phase, PhaseLoader]:
     head = Linear(8)
     head.expand(3)
     recipe = Recipe(**{"lr": 0.1, "optimizer": "sgd", "batch_size": 16, "checkpoint_seconds": 3600, **options})
-    method = Method(make_body((1, 8, 8)), head, CrossEntropy(), recipe)
+    method = Method(Parts(make_body((1, 8, 8)), head, CrossEntropy(), recipe))
     classifier = nn.Sequential(nn.Dropout(0.3), head)
     features = torch.randn(N, 8, generator=torch.Generator().manual_seed(1))
     phase = Phase("features", np.arange(N), (0, 1, 2), classifier, list(head.parameters()))

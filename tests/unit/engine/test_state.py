@@ -17,6 +17,7 @@ from hdx.errors import RunError
 from hdx.heads.lda import LDA
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Method
+from hdx.methods._parts import Parts
 from hdx.methods.first_session import FirstSession
 from hdx.trainers.recipe import Recipe
 from tests.unit.engine.conftest import make_body
@@ -33,7 +34,7 @@ def method_with(adapter: type, n_classes: int, seed: int) -> Method:
     with torch.no_grad():
         for parameter in body.trainable:
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.01 if seed else 0)
-    return FirstSession(body, head, CrossEntropy(), Recipe())
+    return FirstSession(Parts(body, head, CrossEntropy(), Recipe()))
 
 
 @pytest.mark.parametrize("adapter", [Film, Full])

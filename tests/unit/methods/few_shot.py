@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hdx.adapters.full import Full
 from hdx.backbones.conv4 import Conv4
+from hdx.body import Body
 from hdx.datasets._base import Dataset
 from hdx.datasets._join import Joined
 from hdx.datasets.omniglot import Omniglot
@@ -19,7 +20,6 @@ from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.heads._base import Head
 from hdx.methods._base import Method, Phase
-from hdx.methods._body import Body
 from hdx.pools.avg import Avg
 from hdx.protocols._base import Session
 

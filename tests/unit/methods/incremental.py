@@ -12,13 +12,13 @@ import torch
 from hdx.adapters._base import Adapter
 from hdx.adapters.full import Full
 from hdx.backbones.conv4 import Conv4
+from hdx.body import Body
 from hdx.config.paths import absolute_in
 from hdx.config.validate import load
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.launch import launch, prepare
 from hdx.engine.report import Report
 from hdx.memories._base import Samples
-from hdx.methods._body import Body
 from hdx.pools.avg import Avg
 from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir

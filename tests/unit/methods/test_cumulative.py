@@ -15,6 +15,7 @@ from hdx.heads._base import Head
 from hdx.heads.lda import LDA
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._parts import Parts
 from hdx.methods.cumulative import Cumulative
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -30,7 +31,7 @@ SESSIONS = [
 def test_every_session_trains_on_all_rows_so_far(head: type[Head]) -> None:
     body = make_body((1, 8, 8))
     body.attach(Film())
-    method = Cumulative(body, head(body.n_features), CrossEntropy(), Recipe())
+    method = Cumulative(Parts(body, head(body.n_features), CrossEntropy(), Recipe()))
     assert method.resets_head
     for session, rows in zip(SESSIONS, ([0, 1, 2], [0, 1, 2, 7, 8], [0, 1, 2, 5, 7, 8])):
         method.head.expand(len(session.new_classes))

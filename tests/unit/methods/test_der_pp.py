@@ -22,6 +22,7 @@ from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.der import DerPP, ReplaySampler, squared_errors
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -47,7 +48,7 @@ def made(**options: Any) -> DerPP:
     body = make_body((1, 8, 8))
     body.attach(Film())
     torch.manual_seed(1)
-    method = DerPP(body, Linear(body.n_features), CrossEntropy(), Recipe(batch_size=4), **options)
+    method = DerPP(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe(batch_size=4)), **options)
     method.memory = Given()
     return method
 

@@ -17,6 +17,7 @@ from hdx.losses._bkl import binary_kl
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
 from hdx.methods._beside import Beside
+from hdx.methods._parts import Parts
 from hdx.methods.dhkd import Dhkd
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -28,7 +29,7 @@ SESSION = Session(0, (0, 1, 2), (0, 1, 2), np.arange(8), np.arange(1))
 def test_a_step_is_the_labels_gradient_and_the_teachers_without_what_goes_against_it(kind: str) -> None:
     torch.manual_seed(0)
     body = small_body()
-    method = Dhkd(body, Linear(body.n_features), CrossEntropy(), Recipe(), gamma=0.7, alpha=0.3, auxiliary=kind)  # type: ignore[arg-type]
+    method = Dhkd(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), gamma=0.7, alpha=0.3, auxiliary=kind)  # type: ignore[arg-type]
     method.head.expand(3)
     (phase,) = method.phases(SESSION, [SESSION])
     assert phase.raw and isinstance(phase.classifier, Beside)

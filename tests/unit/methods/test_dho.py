@@ -28,6 +28,7 @@ from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods import dho
 from hdx.methods._base import Batch
 from hdx.methods._mix import ALPHAS, BETAS, choose_mix
+from hdx.methods._parts import Parts
 from hdx.methods.dho import Dho
 from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir
@@ -65,7 +66,10 @@ def test_each_head_has_the_gradient_of_its_own_term() -> None:
     torch.manual_seed(0)
     body = small_body()
     method = Dho(
-        body, Dual(body.n_features), CrossEntropy(), Recipe(batch_size=4), weight_labels=0.5, weight_teacher=2.0, temperature=2.0
+        Parts(body, Dual(body.n_features), CrossEntropy(), Recipe(batch_size=4)),
+        weight_labels=0.5,
+        weight_teacher=2.0,
+        temperature=2.0,
     )
     method.head.expand(3)
     session = Session(0, (0, 1, 2), (0, 1, 2), np.arange(2), np.arange(1), unlabelled=np.arange(2, 8))
@@ -103,8 +107,7 @@ def test_two_heads_learn_from_ten_labels_and_a_teacher(taught: Path) -> None:
 
 def loop_of(folder: Path, taught: Path, *words: str) -> Loop:
     config = absolute_in(load([*WORDS, *words, *SMALL, listed(), f"output_dir={taught}"]))
-    assembly = assemble(config.data)
-    assembly.teacher = build_teacher(config.data, assembly)
+    assembly = assemble(config.data, build_teacher)
     bank = Bank(folder / "bank", 64, "float32", assembly.device)
     return Loop(config, assembly, RunDir(folder), bank, TrainedBodies(folder / "bodies", "x"), Report())
 

@@ -45,7 +45,7 @@ def exported(taught: Path, model: Path) -> Path:
 def teacher_of(folder: Path, *words: str) -> Teacher:
     """The teacher of a config."""
     config = config_of(folder, *words)
-    teacher = build_teacher(config.data, assemble(config.data))
+    teacher = assemble(config.data, build_teacher).method.parts.teacher
     assert teacher is not None
     return teacher
 
@@ -64,8 +64,7 @@ def test_hidden_labels_have_no_say(taught: Path, tmp_path: Path) -> None:
 
     def trained(folder: Path, shuffle: bool) -> dict[str, torch.Tensor]:
         config = config_of(taught, *QUICK[:-1], "trainer.epochs=1", listed())
-        assembly = assemble(config.data)
-        assembly.teacher = build_teacher(config.data, assembly)
+        assembly = assemble(config.data, build_teacher)
         hidden, labels = assembly.sessions[0].unlabelled, assembly.dataset.train.labels
         assert hidden is not None
         truth = labels.copy()

@@ -18,6 +18,7 @@ from hdx.errors import ConfigError, Interrupted
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.ewc import Ewc
 from hdx.trainers.recipe import Recipe
 
@@ -25,7 +26,7 @@ from hdx.trainers.recipe import Recipe
 def made(n_sessions: int = 0, **options: Any) -> Ewc:
     """A method after `n_sessions` sessions, in which nothing trained."""
     body = small_body(Film())
-    method = Ewc(body, Linear(body.n_features), CrossEntropy(), Recipe(), **options).eval()
+    method = Ewc(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), **options).eval()
     for session in SESSIONS[:n_sessions]:
         method.start_session(session)
         method.head.expand(len(session.new_classes))

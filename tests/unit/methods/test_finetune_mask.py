@@ -16,6 +16,7 @@ from hdx.config.validate import load
 from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
+from hdx.methods._parts import Parts
 from hdx.methods.finetune import Finetune
 from hdx.methods.lwf import Lwf
 from hdx.protocols._base import Session
@@ -29,7 +30,7 @@ AGAIN = Session(2, (0,), (5, 2, 7, 4, 1, 0), np.arange(9, 12), np.arange(1), (2,
 def made(label_smoothing: float = 0.0) -> Finetune:
     body = make_body((1, 8, 8))
     body.attach(Full())
-    return Finetune(body, Linear(body.n_features), CrossEntropy(label_smoothing=label_smoothing), Recipe(), mask="old")
+    return Finetune(Parts(body, Linear(body.n_features), CrossEntropy(label_smoothing=label_smoothing), Recipe()), mask="old")
 
 
 def losses(method: Finetune, session: Session, labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,9 +93,9 @@ def test_it_is_better_than_plain_finetuning_over_the_sessions(tmp_path: Path) ->
 def test_only_a_loss_of_the_logits_alone_is_taken_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     masked = made()
     losses(masked, FIRST, [0, 1])
-    unmasked = Finetune(masked.body, masked.head, CrossEntropy(), Recipe())
+    unmasked = Finetune(Parts(masked.body, masked.head, CrossEntropy(), Recipe()))
     assert not masked.plain and unmasked.plain
-    assert not Lwf(masked.body, masked.head, CrossEntropy(), Recipe(), mask="none").plain
+    assert not Lwf(Parts(masked.body, masked.head, CrossEntropy(), Recipe()), mask="none").plain
     taken = torch.zeros(2)
     monkeypatch.setattr(CrossEntropy, "of_linear", lambda *_: taken)
     for method, expected in ((masked, None), (unmasked, taken)):

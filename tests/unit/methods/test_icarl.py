@@ -19,6 +19,7 @@ from hdx.heads.linear import Linear
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
+from hdx.methods._parts import Parts
 from hdx.methods.icarl import ICaRL
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -42,7 +43,7 @@ class First(Memory):
 def made(head: type[Head] = NCM) -> ICaRL:
     body = make_body((1, 8, 8))
     body.attach(Film())
-    method = ICaRL(body, head(body.n_features), CrossEntropy(), Recipe())
+    method = ICaRL(Parts(body, head(body.n_features), CrossEntropy(), Recipe()))
     method.memory = First()
     return method
 

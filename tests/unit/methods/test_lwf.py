@@ -15,6 +15,7 @@ from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.lwf import Lwf
 from hdx.trainers.recipe import Recipe
 
@@ -22,7 +23,7 @@ from hdx.trainers.recipe import Recipe
 def in_session(index: int, **options: object) -> Lwf:
     """A method that has begun session `index`, whose weights have moved since it began."""
     body = small_body()
-    method = Lwf(body, Linear(body.n_features), CrossEntropy(), Recipe(), **options)  # type: ignore[arg-type]
+    method = Lwf(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), **options)  # type: ignore[arg-type]
     for session in SESSIONS[: index + 1]:
         method.start_session(session)
         method.head.expand(len(session.new_classes))

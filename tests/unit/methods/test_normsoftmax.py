@@ -12,6 +12,7 @@ from tests.unit.engine.conftest import make_body
 from tests.unit.methods.few_shot import features_of, one_shot_accuracy, session_of, small_body, train, unseen
 
 from hdx.adapters.full import Full
+from hdx.body import Body
 from hdx.config.validate import load
 from hdx.datasets._base import Dataset
 from hdx.errors import ConfigError
@@ -19,7 +20,7 @@ from hdx.heads._base import Head
 from hdx.heads.imprinted import Imprinted
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods._samplers import BalancedSampler
 from hdx.methods.normsoftmax import NormSoftmax, SphereClassifier, reachable
 from hdx.protocols._base import Session
@@ -32,7 +33,7 @@ SESSIONS = [
 
 
 def made(body: Body, head: type[Head] = Imprinted, recipe: Recipe | None = None, **options: Any) -> NormSoftmax:
-    return NormSoftmax(body, head(body.n_features), CrossEntropy(), recipe or Recipe(), **options)
+    return NormSoftmax(Parts(body, head(body.n_features), CrossEntropy(), recipe or Recipe()), **options)
 
 
 def trainable_body() -> Body:

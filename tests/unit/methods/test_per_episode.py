@@ -15,12 +15,13 @@ from torch import Tensor
 from hdx import registry
 from hdx.backbones._base import Backbone
 from hdx.backbones.tiny import Tiny
+from hdx.body import Body
 from hdx.config.validate import load
 from hdx.datasets.sign_digits import SignDigits
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError, RunError
 from hdx.losses.cross_entropy import CrossEntropy
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods.per_episode import PerEpisode
 from hdx.pools._base import Pool
 from hdx.pools.avg import Avg
@@ -39,7 +40,7 @@ def made(
     body.attach(registry.build("adapter", {"name": adapter}))
     own = {name: options.pop(name) for name in ("steps", "head_start", "temperature") if name in options}
     built = registry.build("head", {"name": head}, body.n_features)
-    return PerEpisode(body, built, CrossEntropy(), Recipe(**options), **{"steps": 2, **own})
+    return PerEpisode(Parts(body, built, CrossEntropy(), Recipe(**options)), **{"steps": 2, **own})
 
 
 def noise(n: int = 4, n_support: int = 6, n_query: int = 4) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,7 @@ from hdx.heads.lda import LDA
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Method
+from hdx.methods._parts import Parts
 from hdx.methods.finetune import Finetune
 from hdx.methods.first_session import FirstSession
 from hdx.methods.frozen import Frozen
@@ -33,7 +34,7 @@ SESSIONS = [
 def made(kind: type[Method], head: type[Head]) -> Method:
     body = make_body((1, 8, 8))
     body.attach(Film())
-    return kind(body, head(body.n_features), CrossEntropy(), Recipe())
+    return kind(Parts(body, head(body.n_features), CrossEntropy(), Recipe()))
 
 
 def plan(method: Method) -> list[list[tuple[str, list[int], tuple[int, ...]]]]:
@@ -100,7 +101,7 @@ def test_a_temporary_head_has_dropout_and_a_row_for_each_of_the_phases_classes(k
 def test_a_temporary_head_may_be_a_cosine_classifier(kind: type[FirstSession]) -> None:
     body = make_body((1, 8, 8))
     body.attach(Film())
-    method = kind(body, LDA(body.n_features), CrossEntropy(), Recipe(), classifier="cosine", scale=20.0, dropout=0.25)
+    method = kind(Parts(body, LDA(body.n_features), CrossEntropy(), Recipe()), classifier="cosine", scale=20.0, dropout=0.25)
     phase = method.phases(SESSIONS[0], SESSIONS)[0]
     dropout, cosine = phase.classifier  # type: ignore[misc]
     assert dropout.p == 0.25 and len(cosine.weight) == len(phase.classes)

@@ -12,6 +12,7 @@ from tests.unit.engine.conftest import make_body
 from tests.unit.methods.few_shot import features_of, loader_of, one_shot_accuracy, session_of, small_body, train, unseen
 
 from hdx.adapters.full import Full
+from hdx.body import Body
 from hdx.datasets._base import Dataset
 from hdx.engine import stop
 from hdx.errors import ConfigError, Interrupted
@@ -20,7 +21,7 @@ from hdx.heads.linear import Linear
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
-from hdx.methods._body import Body
+from hdx.methods._parts import Parts
 from hdx.methods.prototypical import Prototypical, episode_logits
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -30,7 +31,7 @@ WAYS, SHOTS, QUERIES = 4, 2, 3
 
 def made(body: Body, head: type[Head] = NCM, recipe: Recipe | None = None, **options: Any) -> Prototypical:
     options = {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "episodes_per_epoch": 5, **options}
-    return Prototypical(body, head(body.n_features), CrossEntropy(), recipe or Recipe(), **options)
+    return Prototypical(Parts(body, head(body.n_features), CrossEntropy(), recipe or Recipe()), **options)
 
 
 def plain_loss(features: np.ndarray, distance: str, scale: float) -> float:

@@ -22,6 +22,7 @@ from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Samples
 from hdx.memories.replay import Replay
+from hdx.methods._parts import Parts
 from hdx.methods.replay import HalfSampler, ReplayMethod
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -40,7 +41,7 @@ SMALL = ("backbone=conv4", "backbone.width=16", "protocol.shots=30", "trainer.ep
 def made(head: type[Head] = Linear, size: int = 4, batch_size: int = 64, **options: Any) -> ReplayMethod:
     body = make_body((1, 8, 8))
     body.attach(Film())
-    method = ReplayMethod(body, head(body.n_features), CrossEntropy(), Recipe(batch_size=batch_size), **options)
+    method = ReplayMethod(Parts(body, head(body.n_features), CrossEntropy(), Recipe(batch_size=batch_size)), **options)
     method.memory = Replay(size=size, choice="random")
     return method
 

@@ -18,6 +18,7 @@ from hdx.errors import RunError
 from hdx.heads.rotations import Rotations
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.sla import Sla
 from hdx.protocols._base import Session
 from hdx.store.rundir import RunDir
@@ -29,7 +30,7 @@ from hdx.trainers.recipe import Recipe
 def test_the_loss_of_a_batch(predict: str, large: bool) -> None:
     torch.manual_seed(0)
     body = small_body()
-    method = Sla(body, Rotations(body.n_features, predict=predict), CrossEntropy(), Recipe(), large=large, temperature=2.0)  # type: ignore[arg-type]
+    method = Sla(Parts(body, Rotations(body.n_features, predict=predict), CrossEntropy(), Recipe()), large=large, temperature=2.0)  # type: ignore[arg-type]
     method.head.expand(3)
     session = Session(0, (0, 1, 2), (0, 1, 2), np.arange(5), np.arange(1))
     (phase,) = method.phases(session, [session])

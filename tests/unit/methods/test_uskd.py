@@ -17,6 +17,7 @@ from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
 from hdx.methods._middle import Middle
+from hdx.methods._parts import Parts
 from hdx.methods.uskd import Uskd
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -63,7 +64,7 @@ def test_a_backbone_that_names_no_middle_is_refused() -> None:
 
 def test_weights_of_zero_leave_the_cross_entropy() -> None:
     body = small_body()
-    method = Uskd(body, Linear(body.n_features), CrossEntropy(), Recipe(), alpha=0.0, beta=0.0, mu=0.0)
+    method = Uskd(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), alpha=0.0, beta=0.0, mu=0.0)
     method.head.expand(3)
     session = Session(0, (0, 1, 2), (0, 1, 2), np.arange(4), np.arange(1))
     (phase,) = method.phases(session, [session])

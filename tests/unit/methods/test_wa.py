@@ -19,6 +19,7 @@ from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.memories._base import Memory, Samples
 from hdx.methods._base import Batch
+from hdx.methods._parts import Parts
 from hdx.methods.wa import Wa, align
 from hdx.protocols._base import Session
 from hdx.trainers.recipe import Recipe
@@ -35,7 +36,7 @@ class FirstOfEach(Memory):
 
 def made(**options: Any) -> Wa:
     body = small_body()
-    method = Wa(body, Linear(body.n_features), CrossEntropy(), Recipe(), **options)
+    method = Wa(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()), **options)
     method.memory = FirstOfEach()
     return method
 

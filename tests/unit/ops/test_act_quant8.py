@@ -26,6 +26,7 @@ from hdx.errors import ConfigError, Interrupted
 from hdx.heads.ncm import NCM
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Method, Phase
+from hdx.methods._parts import Parts
 from hdx.ops import act_quant8 as ops
 from hdx.ops import dispatch
 from hdx.ops.act_quant8 import DTYPES, GROUP, Packed, saved8
@@ -322,7 +323,7 @@ def trained_body(memory: str, file: Path) -> tuple[float | None, Tensor]:
     classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(body.n_features, 3))
     kept: Any = {"activation_memory": memory}
     recipe = Recipe(epochs=2, batch_size=8, optimizer="sgd", checkpoint_seconds=3600, **kept)
-    method = Method(body, NCM(body.n_features), CrossEntropy(), recipe)
+    method = Method(Parts(body, NCM(body.n_features), CrossEntropy(), recipe))
     rows, cpu = np.arange(24), torch.device("cpu")
     phase = Phase("images", rows, (0, 1, 2), classifier, [*body.trainable, *classifier.parameters()])
     loader = PhaseLoader(images, rows, rows % 3, epochs=2, batch_size=8, seed=0, parts=(0, 0), device=cpu)

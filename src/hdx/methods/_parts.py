@@ -1,0 +1,35 @@
+"""What a method is made from: one object, so that a further part changes no constructor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hdx.body import Body
+from hdx.heads._base import Head
+from hdx.losses._base import Loss
+from hdx.memories._base import Memory
+from hdx.memories.none import NoMemory
+from hdx.teachers._base import Teacher
+from hdx.trainers.recipe import Recipe
+
+
+@dataclass
+class Parts:
+    """The other components of a run, as a method gets them.
+
+    Attributes:
+        body: without its adapter yet; the engine attaches that before the first session.
+        head: without classes yet.
+        loss: of a batch; recipe: of a phase that has none of its own.
+        memory: of earlier sessions' samples, empty.
+        teacher: a frozen model, on the run's device; None for a run without one.
+        classes: names of the dataset's classes, in the order of its labels.
+    """
+
+    body: Body
+    head: Head
+    loss: Loss
+    recipe: Recipe
+    memory: Memory = field(default_factory=NoMemory)
+    teacher: Teacher | None = None
+    classes: tuple[str, ...] = ()
