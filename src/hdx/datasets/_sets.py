@@ -14,9 +14,9 @@ from hdx import digest
 from hdx.datasets._base import ImageSet
 from hdx.datasets._cache import Decoded, load_or_build
 from hdx.datasets._decode import Decoder, decode, n_cores
+from hdx.datasets._listing import Listing
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._stream import Streamed
-from hdx.datasets._tree import Listing
 from hdx.errors import DataError
 
 logger = logging.getLogger("hdx")

@@ -15,7 +15,7 @@ from torch import Tensor
 from hdx import digest
 from hdx.datasets._base import ImageSet
 from hdx.datasets._decode import Decoder, decode, n_cores
-from hdx.datasets._tree import Listing
+from hdx.datasets._listing import Listing
 from hdx.datasets._worker import forget_workers, workers
 from hdx.errors import DataError
 

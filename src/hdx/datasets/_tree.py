@@ -1,27 +1,32 @@
-"""Trees of class folders, on disk or inside a .zip that is read in place: which files there are, and of which class."""
+"""Trees of files, on disk or inside a .zip that is read in place: which files there are."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import stat
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from hdx.content import hidden
+from hdx.datasets._archive import opened
+from hdx.datasets._kinds import is_image, is_junk, is_shadow, printable
 from hdx.errors import DataError
 
-logger = logging.getLogger("hdx")
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 MAX_FILE_BYTES = 512 * 2**20
+
+
+class Unreadable(DataError):
+    """One file cannot be read or decoded.
+
+    Attributes:
+        reason: why, in a few words.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,17 @@ class Files:
         return self.path.is_file()
 
     def contents(self) -> Contents:
-        """What there is now. Raises: DataError when the path is no readable folder or .zip, or a .zip lists a file twice."""
-        images, folders = _images_in_zip(self.path) if self.zipped else _images_in_folder(self.path)
-        return Contents(self, images, folders)
+        """What there is now. Raises: DataError when the path is no readable folder or .zip, or a .zip lists an image twice."""
+        return _of_zip(self) if self.zipped else _of_folder(self)
 
     def read(self, name: str) -> bytes:
-        """Bytes of a file. Raises: DataError naming it when it is missing, damaged, encrypted or over 512 MB."""
+        """Bytes of a file. Raises: Unreadable naming it when it is missing, damaged, encrypted or over 512 MB."""
         try:
             return self._read_member(name) if self.zipped else self._read_file(name)
         except (OSError, KeyError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"cannot read '{name}' in {self.path}: {error}. Replace or remove the file") from error
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            where = f"'{printable(name)}' in {self.path}"
+            raise Unreadable(f"cannot read {where}: {reason}. Replace or remove the file", reason) from error
 
     def _read_file(self, name: str) -> bytes:
         file = self.path / name
@@ -57,28 +63,48 @@ class Files:
         return file.read_bytes()
 
     def _read_member(self, name: str) -> bytes:
-        archive = _opened(self.path, os.getpid())
-        self._refuse_huge(name, archive.getinfo(name).file_size)
-        return archive.read(name)
+        archive = opened(self.path)
+        info = archive.members[name]
+        self._refuse_huge(name, info.file_size)
+        return archive.zip.read(info)
 
     def _refuse_huge(self, name: str, n_bytes: int) -> None:
         if n_bytes > MAX_FILE_BYTES:
-            raise DataError(f"'{name}' in {self.path} has {n_bytes} bytes, more than {MAX_FILE_BYTES}. Remove the file")
+            reason = f"has {n_bytes} bytes, more than {MAX_FILE_BYTES}"
+            raise Unreadable(f"'{printable(name)}' in {self.path} {reason}. Remove the file", reason)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Names found in a folder or .zip; hidden ones and macOS's shadow files are left out.
+    """Names found in a folder or .zip.
 
     Attributes:
         files: where they are read.
-        images: image files with (bytes, CRC or modification time).
-        folders: all folders.
+        images: image files with (bytes, CRC or modification time); hidden ones are not among them.
+        folders: all folders that are not hidden.
+        others: files of other kinds, but for hidden ones and those that Windows and macOS leave everywhere.
+        hidden: images that are hidden or lie in hidden folders, but for macOS's shadow files.
+        mended: how the names of a .zip had to be read, for a message.
     """
 
     files: Files
-    images: dict[str, tuple[int, int]]
-    folders: set[str]
+    images: dict[str, tuple[int, int]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    others: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    mended: tuple[str, ...] = ()
+
+    def takes(self, name: str) -> bool:
+        """Whether a file is an image of the data; any other is noted where it belongs."""
+        if hidden(name):
+            if is_image(name) and not is_shadow(name):
+                self.hidden.append(name)
+            return False
+        if is_image(name):
+            return True
+        if not is_junk(name):
+            self.others.append(name)
+        return False
 
     def above(self, folder: str) -> str | None:
         """What stands before `folder/` in the first image's name that has it: "" or "a/"; None where none has it."""
@@ -89,40 +115,15 @@ class Contents:
         return None
 
 
-def _opened(path: Path, pid: int) -> zipfile.ZipFile:
-    info = path.stat()
-    return _open_zip(path, info.st_size, info.st_mtime_ns, pid)
-
-
-@lru_cache(maxsize=8)
-def _open_zip(path: Path, size: int, mtime_ns: int, pid: int) -> zipfile.ZipFile:
-    """One handle per file state and process: a forked child that shared it would move its parent's file position."""
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a readable .zip: {error}") from error
-
-
-def _shown(name: str) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _images_in_zip(path: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
-    files: dict[str, tuple[int, int]] = {}
-    folders: set[str] = set()
-    for info in _opened(path, os.getpid()).infolist():
-        name = info.filename.strip("/")
-        if not _shown(name):
-            continue
-        if info.is_dir():
-            folders.add(name)
-            continue
-        folders.update(_parents(name) if (parent := name.rpartition("/")[0]) not in folders else [parent])
-        if name.lower().endswith(EXTENSIONS):
-            if name in files:
-                raise DataError(f"{path} lists '{name}' twice, so which image is meant is unclear. Make the .zip anew")
-            files[name] = info.file_size, info.CRC
-    return files, folders
+def _of_zip(files: Files) -> Contents:
+    archive = opened(files.path)
+    found = Contents(files, folders={name for name in archive.folders if not hidden(name)}, mended=tuple(archive.mended))
+    for name, info in archive.members.items():
+        if found.takes(name):
+            found.images[name] = info.file_size, info.CRC
+        if not hidden(name) and name.rpartition("/")[0] not in found.folders:
+            found.folders.update(_parents(name))
+    return found
 
 
 def _parents(name: str) -> list[str]:
@@ -130,20 +131,29 @@ def _parents(name: str) -> list[str]:
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _images_in_folder(path: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
+def _of_folder(files: Files) -> Contents:
+    path, found, unreadable = files.path, Contents(files), []
     if not path.is_dir():
         raise DataError(f"{path} is not a folder and not a .zip")
-    files: dict[str, tuple[int, int]] = {}
-    folders: set[str] = set()
-    for here, below, names in os.walk(path, followlinks=True):
-        below[:] = [d for d in below if _shown(d) and not _leads_back(Path(here) / d)]
+    for here, below, names in os.walk(path, followlinks=True, onerror=_refuse):
+        below[:] = [d for d in below if not _leads_back(Path(here) / d)]
         relative = Path(here).relative_to(path).as_posix()
         prefix = "" if relative == "." else relative + "/"
-        folders.update(prefix + d for d in below)
+        found.folders.update(prefix + d for d in below if not hidden(prefix + d))
         for name in names:
-            if name.lower().endswith(EXTENSIONS) and _shown(name):
-                files[prefix + name] = _stamp(Path(here) / name)
-    return files, folders
+            if found.takes(prefix + name):
+                try:
+                    found.images[prefix + name] = _stamp(Path(here) / name)
+                except DataError as error:
+                    unreadable.append(error)
+    if unreadable:
+        more = f" (and {len(unreadable) - 1} more like it)" if len(unreadable) > 1 else ""
+        raise DataError(f"{unreadable[0]}{more}")
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot read {error.filename}: {error.strerror}. Give the right to read it, or remove it") from error
 
 
 def _leads_back(folder: Path) -> bool:
@@ -159,88 +169,3 @@ def _stamp(file: Path) -> tuple[int, int]:
     if not stat.S_ISREG(info.st_mode):  # reading a pipe would block for ever
         raise DataError(f"{file} is called an image but is not a file. Remove it")
     return info.st_size, info.st_mtime_ns
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Images of a tree and their classes, sorted by (class, file name).
-
-    Attributes:
-        files: where they are read.
-        names: [N] names to read.
-        classes: sorted.
-        labels: [N] int64.
-        identity: digest of names, sizes and stamps; does not depend on where the tree lies.
-    """
-
-    files: Files
-    names: list[str]
-    classes: list[str]
-    labels: np.ndarray
-    identity: str
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def top_folder(names: Iterable[str]) -> str:
-    """The folders that all images share and that hold nothing but one folder: "" or "a/" or "a/b/".
-
-    `101_ObjectCategories/<class>/x.jpg` gives "101_ObjectCategories/"; a tree of one class is left as it is.
-    """
-    folders = {name.rpartition("/")[0] for name in names}
-    top = ""
-    while True:
-        heads = {folder[len(top) :].partition("/")[0] for folder in folders}
-        if len(heads) != 1 or (head := heads.pop()) == "" or top + head in folders:
-            return top
-        top += head + "/"
-
-
-def list_classes(contents: Contents, *, unders: Iterable[str] = ("",), depth: int = 1, drop: Collection[str] = ()) -> Listing:
-    """Class folders `depth` levels below each of `unders` ("" or "train/"); deeper files belong to the class above them.
-
-    Args:
-        contents: the tree.
-        unders: prefixes below which classes begin; the same class under two of them is one class.
-        depth: 1 for `<class>/x.png`, 2 for `<alphabet>/<character>/x.png`, whose class name is `alphabet/character`.
-        drop: classes that are left out.
-
-    Raises: DataError for a class folder without images, naming it, and for a tree without class folders.
-    """
-    files, images, folders = contents.files, contents.images, contents.folders
-    found: dict[str, tuple[str, str]] = {}  # name -> (class, name below the prefix)
-    wanted, strays = set(), []
-    for under in unders:
-        cut = len(under)
-        for name in images:
-            if name.startswith(under):
-                parts = name[cut:].split("/")
-                if len(parts) <= depth:
-                    strays.append(name)
-                else:
-                    found[name] = "/".join(parts[:depth]), name[cut:]
-        wanted |= {f[cut:] for f in folders if f.startswith(under) and f[cut:] and f[cut:].count("/") == depth - 1}
-    counts = Counter(cls for cls, _ in found.values())
-    classes = sorted(set(counts) - set(drop))
-    if empty := sorted(wanted - set(counts) - set(drop)):
-        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        raise DataError(f"class folder '{empty[0]}'{more} in {files.path} has no images ({_kinds()}). Fill or remove it")
-    if not classes:
-        raise DataError(f"{files.path} has no class folders with images ({_kinds()}); expected <class>/<image> inside")
-    if strays:
-        logger.warning("%s: %d images outside class folders are left out (first: %s)", files.path, len(strays), strays[0])
-    order = sorted((cls, below, name) for name, (cls, below) in found.items() if cls not in drop)
-    index = {cls: i for i, cls in enumerate(classes)}
-    lines = [f"{below}\t{images[name][0]}\t{images[name][1]}" for _, below, name in order]
-    return Listing(
-        files=files,
-        names=[name for _, _, name in order],
-        classes=classes,
-        labels=np.array([index[cls] for cls, _, _ in order], dtype=np.int64),
-        identity=hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
-    )
-
-
-def _kinds() -> str:
-    return " ".join(EXTENSIONS).replace(".", "")

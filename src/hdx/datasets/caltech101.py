@@ -8,9 +8,10 @@ from typing import Literal
 from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
+from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import per_class
-from hdx.datasets._tree import Files, list_classes, top_folder
+from hdx.datasets._tree import Files
 from hdx.options import PositiveFloat, PositiveInt
 
 LOOKED_FOR = ["caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101"]

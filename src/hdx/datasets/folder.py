@@ -12,9 +12,10 @@ import numpy as np
 from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder, all_grey
 from hdx.datasets._find import locate
+from hdx.datasets._listing import Listing, list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
-from hdx.datasets._tree import Files, Listing, list_classes, top_folder
+from hdx.datasets._tree import Files
 from hdx.errors import ConfigError, DataError
 from hdx.options import OpenFraction, PositiveFloat, PositiveInt
 

@@ -10,10 +10,11 @@ import numpy as np
 from hdx.datasets._base import Dataset, ImageSet
 from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
+from hdx.datasets._listing import Listing, list_classes
 from hdx.datasets._rotate import Rotated
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import rows_by_class, shuffled
-from hdx.datasets._tree import Files, Listing, list_classes
+from hdx.datasets._tree import Files
 from hdx.errors import DataError
 from hdx.options import PositiveFloat, PositiveInt
 from hdx.seeds import stream

@@ -12,8 +12,9 @@ from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
 from hdx.datasets._join import Joined
+from hdx.datasets._listing import Listing
 from hdx.datasets._sets import image_sets
-from hdx.datasets._tree import Contents, Files, Listing
+from hdx.datasets._tree import Contents, Files
 from hdx.datasets.omniglot import Omniglot
 from hdx.errors import DataError
 from hdx.options import PositiveFloat, PositiveInt

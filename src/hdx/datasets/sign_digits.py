@@ -8,9 +8,10 @@ from typing import Literal
 from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
+from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
-from hdx.datasets._tree import Files, list_classes, top_folder
+from hdx.datasets._tree import Files
 from hdx.options import OpenFraction, PositiveFloat, PositiveInt
 
 LOOKED_FOR = ["sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset"]

@@ -17,7 +17,8 @@ from hdx.backbones._weights import load_into
 from hdx.body import Body
 from hdx.config import schema, types
 from hdx.datasets._decode import Decoder, decode, n_cores
-from hdx.datasets._tree import EXTENSIONS, Files
+from hdx.datasets._kinds import image_endings, is_image
+from hdx.datasets._tree import Files
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.build import effective_precision
 from hdx.engine.export_model import FORMAT, bare_options
@@ -155,7 +156,7 @@ def listed(paths: Sequence[Path]) -> Iterator[tuple[Files, list[str], str]]:
     Raises: DataError for a path that does not exist or holds no image.
     """
     for path in paths:
-        if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        if path.is_file() and is_image(path.name):
             parent = path.parent
             yield Files(parent), [path.name], "" if str(parent) == "." else f"{parent}/"
             continue
@@ -164,7 +165,7 @@ def listed(paths: Sequence[Path]) -> Iterator[tuple[Files, list[str], str]]:
         files = Files(path)
         names = sorted(files.contents().images)
         if not names:
-            raise DataError(f"{path} holds no image ({' '.join(EXTENSIONS).replace('.', '')})")
+            raise DataError(f"{path} holds no image that Pillow can open ({' '.join(image_endings())})")
         yield files, names, f"{path}/"
 
 

@@ -14,10 +14,11 @@ from hdx.datasets._base import ImageSet
 from hdx.datasets._cache import Decoded
 from hdx.datasets._decode import Decoder
 from hdx.datasets._join import Joined
+from hdx.datasets._listing import list_classes
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._reshaped import Reshaped
 from hdx.datasets._stream import Streamed
-from hdx.datasets._tree import Files, list_classes
+from hdx.datasets._tree import Files
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdx.datasets._tree import Files, Listing, list_classes, top_folder
+from hdx.datasets._listing import Listing, list_classes, top_folder
+from hdx.datasets._tree import Files
 from hdx.errors import DataError
 
 

@@ -1,0 +1,160 @@
+"""Images of a tree and their classes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdx.datasets._kinds import ending, printable
+from hdx.datasets._tree import Contents, Files
+from hdx.errors import DataError
+
+logger = logging.getLogger("hdx")
+
+
+class LeftOut:
+    """What a dataset does not use, by reason: how many files, and one of them."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, tuple[int, str]] = {}
+
+    def add(self, reason: str, names: Sequence[str]) -> None:
+        """Note files; none changes nothing."""
+        if names:
+            before, first = self.counts.get(reason, (0, min(names)))
+            self.counts[reason] = before + len(names), first
+
+    def __str__(self) -> str:
+        return "; ".join(f"{n} {reason} (first: {printable(first)})" for reason, (n, first) in self.counts.items())
+
+    def notes(self) -> dict[str, int]:
+        """Counts as plain data."""
+        return {reason: n for reason, (n, _) in self.counts.items()}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images of a tree and their classes, sorted by (class, file name).
+
+    Attributes:
+        files: where they are read.
+        names: [N] names to read.
+        classes: sorted.
+        labels: [N] int64.
+        identity: digest of names, sizes and stamps; does not depend on where the tree lies.
+    """
+
+    files: Files
+    names: list[str]
+    classes: list[str]
+    labels: np.ndarray
+    identity: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def top_folder(names: Iterable[str]) -> str:
+    """The folders that all images share and that hold nothing but one folder: "" or "a/" or "a/b/".
+
+    `101_ObjectCategories/<class>/x.jpg` gives "101_ObjectCategories/"; a tree of one class is left as it is.
+    """
+    folders = {name.rpartition("/")[0] for name in names}
+    top = ""
+    while True:
+        heads = {folder[len(top) :].partition("/")[0] for folder in folders}
+        if len(heads) != 1 or (head := heads.pop()) == "" or top + head in folders:
+            return top
+        top += head + "/"
+
+
+def list_classes(
+    contents: Contents,
+    *,
+    unders: Iterable[str] = ("",),
+    depth: int = 1,
+    drop: Collection[str] = (),
+    left_out: LeftOut | None = None,
+) -> Listing:
+    """Class folders `depth` levels below each of `unders` ("" or "train/"); deeper files belong to the class above them.
+
+    Args:
+        contents: the tree.
+        unders: prefixes below which classes begin; the same class under two of them is one class.
+        depth: 1 for `<class>/x.png`, 2 for `<alphabet>/<character>/x.png`, whose class name is `alphabet/character`.
+        drop: classes that are left out.
+        left_out: where images outside class folders are noted; without it a line is logged.
+
+    Raises: DataError for a class folder without images, naming it, and for a tree without class folders.
+    """
+    images, folders = contents.images, contents.folders
+    found: dict[str, tuple[str, str]] = {}  # name -> (class, name below the prefix)
+    wanted, strays = set(), []
+    for under in unders:
+        cut = len(under)
+        for name in images:
+            if name.startswith(under):
+                parts = name[cut:].split("/")
+                if len(parts) <= depth:
+                    strays.append(name)
+                else:
+                    found[name] = composed("/".join(parts[:depth])), name[cut:]
+        wanted |= {composed(f[cut:]) for f in folders if f.startswith(under) and f[cut:] and f[cut:].count("/") == depth - 1}
+    classes = {cls for cls, _ in found.values()}
+    _refuse_empty(contents, sorted(wanted - classes - set(drop)))
+    if not classes - set(drop):
+        raise DataError(
+            f"{contents.files.path} has no class folders with images; expected <class>/<image> inside{_instead(contents)}"
+        )
+    if left_out is not None:
+        left_out.add("images outside class folders", strays)
+    elif strays:
+        text = "%s: %d images outside class folders are left out (first: %s)"
+        logger.warning(text, contents.files.path, len(strays), strays[0])
+    return listing_of(contents, {name: each for name, each in found.items() if each[0] not in drop})
+
+
+def listing_of(contents: Contents, found: Mapping[str, tuple[str, str]]) -> Listing:
+    """The listing of images with given classes.
+
+    Args:
+        contents: the tree.
+        found: for each image's name (class, what it is called below the folder of classes, which orders the images of a class).
+    """
+    order = sorted((cls, composed(below), name) for name, (cls, below) in found.items())
+    classes = sorted({cls for cls, _, _ in order})
+    index = {cls: i for i, cls in enumerate(classes)}
+    lines = [f"{below}\t{contents.images[name][0]}\t{contents.images[name][1]}" for _, below, name in order]
+    return Listing(
+        files=contents.files,
+        names=[name for _, _, name in order],
+        classes=classes,
+        labels=np.array([index[cls] for cls, _, _ in order], dtype=np.int64),
+        identity=hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
+    )
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC); macOS writes the other one, and both look alike."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _refuse_empty(contents: Contents, empty: list[str]) -> None:
+    if empty:
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        inside = [name for name in contents.others if f"/{empty[0]}/" in f"/{composed(name)}"]
+        has = _instead(contents, inside)
+        raise DataError(f"class folder '{empty[0]}'{more} in {contents.files.path} has no images{has}. Fill or remove it")
+
+
+def _instead(contents: Contents, others: Sequence[str] | None = None) -> str:
+    """What files there are in place of images: ", only 12 .heic and 3 .txt files"."""
+    counts = Counter(ending(name) for name in (contents.others if others is None else others))
+    kinds = " and ".join(f"{n_files} {kind}" for kind, n_files in counts.most_common(3))
+    return f" (but {kinds} files)" if kinds else ""
