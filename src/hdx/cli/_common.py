@@ -54,5 +54,9 @@ def print_config(config: Config, as_json: bool = False) -> None:
 def print_json(value: Any) -> None:
     """One document; anything that is no plain data is an error here rather than a surprise for the reader."""
     import json
+    import sys
 
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    from hdx.streams import prints
+
+    document = json.dumps(value, indent=2, ensure_ascii=False)
+    print(document if prints(document, sys.stdout) else json.dumps(value, indent=2), flush=True)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from hdx import streams
 from hdx.cli._threads import wait_briefly
 
 COMMANDS = (
@@ -56,15 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in options or os.environ.get("HDX_DEBUG", "0") not in ("", "0")
     as_json = "--json" in options
     wait_briefly()
+    streams.protect()
     try:
         code = _dispatch([word for word in arguments if word != "--debug"])
-        sys.stdout.flush()
-        return code
+        return code or _unwritten()
     except SystemExit as stop:  # argparse, after it has printed the help of a command
         return int(stop.code or 0)
-    except BrokenPipeError:  # `hdx list | head`: what was read was enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return _fail(["interrupted"], 130, as_json)
     except Exception as error:
@@ -100,6 +98,15 @@ def _dispatch(arguments: list[str]) -> int:
     return int(command.run(args))
 
 
+def _unwritten() -> int:
+    """0 where all was printed or nobody wanted to read on (`hdx list | head`), 2 where it was lost, as on a full disk."""
+    sys.stdout.flush()
+    error = streams.lost(sys.stdout)
+    if error is None or error.errno in streams.GONE:
+        return 0
+    return _fail([f"stdout cannot be written: {error.strerror}; what the command did stays done"], 2, as_json=False)
+
+
 def _unknown(word: str) -> Exception:
     from hdx.errors import ConfigError
     from hdx.registry import did_you_mean
@@ -132,7 +139,8 @@ def _fail(lines: list[str], code: int, as_json: bool) -> int:
     if as_json:
         import json
 
-        print(json.dumps({"error": lines}, ensure_ascii=False), flush=True)
+        document = json.dumps({"error": lines}, ensure_ascii=False)
+        print(document if streams.prints(document, sys.stdout) else json.dumps({"error": lines}), flush=True)
     return code
 
 

@@ -45,6 +45,8 @@ def _watch(output_dir: Path, name: str | None) -> int:
     import sys
     import time
 
+    from hdx.streams import lost
+
     try:
         while True:
             found = look(output_dir, name)
@@ -52,7 +54,7 @@ def _watch(output_dir: Path, name: str | None) -> int:
                 print("\x1b[H\x1b[J", end="")
             print("\n".join(lines(found)), flush=True)
             counts = found["counts"]
-            if not counts.get("running") and (not found["alive"] or not counts.get("pending")):
+            if lost(sys.stdout) or not counts.get("running") and (not found["alive"] or not counts.get("pending")):
                 return 0
             time.sleep(EVERY_S)
     except KeyboardInterrupt:

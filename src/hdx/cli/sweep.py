@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def _sweep(planned: Plan, grid: Grid, args: argparse.Namespace) -> int:
     from hdx.launchers._base import Rules
     from hdx.launchers.plan import launch
     from hdx.store.sweeps import write_plan
+    from hdx.streams import noting
 
     tally = Tally(planned, sys.stderr if args.json else sys.stdout)
     todo = planned.to_do(retry_failed=args.retry_failed)
@@ -145,7 +147,7 @@ def _sweep(planned: Plan, grid: Grid, args: argparse.Namespace) -> int:
         tally.say("\n".join(_headline(planned, todo, planned.cost_s(todo))))
         rules = Rules(fail_fast=args.fail_fast, max_parallel=args.max_parallel, time_limit_s=limit)
         try:
-            with stop.listening():
+            with stop.listening(), noting(f"the sweep goes on (to stop it: kill {os.getpid()})"):
                 launch(planned, todo, registry.build("launcher", options), rules, tally.told)
         except Interrupted:
             raise Interrupted(f"stopped; {tally.short()}; nothing finished is lost. Go on with:  {command}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,12 @@ def _run(config: Config, run_dir: Any, stream: Any) -> dict[str, Any]:
     from hdx.cli._progress import report_to
     from hdx.engine.launch import launch
     from hdx.errors import Interrupted
+    from hdx.streams import noting
 
     report = report_to(stream)
     try:
-        return launch(config, run_dir, report, stream)
+        with noting(f"the run goes on (to stop it: kill {os.getpid()}; then: hdx resume {run_dir.path})"):
+            return launch(config, run_dir, report, stream)
     except Interrupted:
         raise Interrupted(f"stopped; nothing finished is lost. Go on with:  hdx resume {run_dir.path}") from None
     finally:

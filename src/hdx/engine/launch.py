@@ -72,7 +72,7 @@ def _torchrun(config: Config, run_dir: RunDir, stream: TextIO) -> tuple[int, boo
         errors="replace",
         start_new_session=True,
     )
-    with stop.listening(), (run_dir.path / "log.txt").open("a") as log:
+    with stop.listening(), (run_dir.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log:
         relay = threading.Thread(target=_relay, args=(process.stderr, log), daemon=True)
         relay.start()
         passed_on = False

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import torch
 
+from hdx import streams
 from hdx.config.identity import body_stays
 from hdx.engine import stop
 from hdx.engine.extract import extract
@@ -96,7 +97,7 @@ def _collided(error: Exception) -> bool:
 @contextmanager
 def _logged(run_dir: RunDir) -> Iterator[None]:
     """Warnings of a run go to its own log."""
-    handler = logging.FileHandler(run_dir.path / "log.txt", delay=True)
+    handler = logging.FileHandler(run_dir.path / "log.txt", delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("hdx: %(message)s"))
     logger = logging.getLogger("hdx")
     logger.addHandler(handler)
@@ -210,6 +211,7 @@ def main() -> int:
     """Entry point. What libraries print goes to stderr, so that stdout holds answers only."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    streams.protect()
     logging.getLogger("hdx").propagate = False
     stop.listen()
     try:

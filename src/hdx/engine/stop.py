@@ -1,4 +1,4 @@
-"""A polite stop: Ctrl-C and SIGTERM ask the run to save and leave; a second Ctrl-C kills it, further SIGTERMs change nothing."""
+"""A polite stop: Ctrl-C, SIGTERM and a terminal that hangs up ask the run to save and leave; a second Ctrl-C kills it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _requested = False
 
 
@@ -36,7 +37,7 @@ def _ask(signum: int, frame: FrameType | None) -> None:
 
 
 def listen() -> None:
-    """Turn SIGINT and SIGTERM into a request that the engine answers between steps."""
+    """Turn `SIGNALS` into a request that the engine answers between steps."""
     global _requested
     _requested = False
     keep_listening()
@@ -45,7 +46,7 @@ def listen() -> None:
 @contextmanager
 def listening() -> Iterator[None]:
     """`listen` for a while; afterwards the signals mean what they meant before."""
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     listen()
     try:
         yield
@@ -56,5 +57,6 @@ def listening() -> Iterator[None]:
 
 def keep_listening() -> None:
     """Take the signals back from a library that took them (Lightning answers SIGTERM with a collective of its own)."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _ask)
+    for signum in SIGNALS:
+        if signal.getsignal(signum) != signal.SIG_IGN or signum != signal.SIGHUP:  # nohup wants no answer to it
+            signal.signal(signum, _ask)

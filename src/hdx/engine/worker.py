@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hdx import registry
+from hdx import registry, streams
 from hdx.config.config import Config
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
@@ -156,7 +156,7 @@ def _failed(run_dir: RunDir, error: Exception) -> None:
     reason = text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}"
     run_dir.set_status("failed", reason=reason, outside=isinstance(error, (ConfigError, DataError, WeightsError)))
     if not isinstance(error, HdxError):
-        with (run_dir.path / "log.txt").open("a") as file:
+        with (run_dir.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
 
 
@@ -180,6 +180,7 @@ def _peak_memory_mb(device: torch.device) -> float:
 def main(argv: list[str]) -> int:
     """Entry point of a rank under torchrun; why it failed stands in `status.json`."""
     run_dir = RunDir(Path(argv[0]))
+    streams.protect()
     quiet = int(os.environ.get("RANK", "0")) > 0
     logging.basicConfig(format="hdx: %(message)s", stream=sys.stderr, level=logging.ERROR if quiet else logging.WARNING)
     stop.listen()

@@ -55,13 +55,13 @@ def build(device: Device, architectures: tuple[str, ...] = ARCHITECTURES) -> tup
     goal = library(device)
     said = goal.with_suffix(".log")
     if goal.is_file() and said.is_file():
-        return goal, said.read_text()
+        return goal, said.read_text(encoding="utf-8", errors="replace")
     if reason := obstacle(device):
         raise BuildError(f"the {device} ops cannot be compiled here: {reason}")
     goal.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=goal.parent) as scratch:
         made, text = _compile(device, Path(scratch), architectures)
-        (log := Path(scratch) / "log").write_text(text)
+        (log := Path(scratch) / "log").write_text(text, encoding="utf-8")
         log.replace(said)
         made.replace(goal)
     return goal, text

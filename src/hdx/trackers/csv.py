@@ -34,7 +34,7 @@ class CsvTracker(Tracker):
     def _read(self) -> None:
         if not self.path.exists():
             return
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             lines = [line for line in file if line.endswith("\n")]
         reader = csv.DictReader(lines)
         if list(reader.fieldnames or [])[:2] != list(KEYS):
@@ -53,7 +53,7 @@ class CsvTracker(Tracker):
         row = self.rows.setdefault(key, {})
         row.update({name: _cell(value) for name, value in metrics.items()}, session=key[0], step=key[1])
         if appends:
-            with self.path.open("a", newline="") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
         else:
             self._rewrite()
@@ -68,7 +68,7 @@ class CsvTracker(Tracker):
 
     def _rewrite(self) -> None:
         temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows.values())
