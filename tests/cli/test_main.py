@@ -55,6 +55,14 @@ def test_nothing_heavy_is_imported(arguments: list[str], code: int, tmp_path: Pa
     assert modules.isdisjoint(HEAVY)
 
 
+def test_a_run_that_trains_nothing_imports_no_lightning(tmp_path: Path) -> None:
+    words = ["backbone.pretrained=false", "accelerator=cpu", "threads=1", "protocol.step=5"]
+    returned, modules = imported(["train", "+exp=fsa_na", "dataset=digits", *words], tmp_path)
+    assert returned == 0
+    assert "torch" in modules
+    assert modules.isdisjoint({"pytorch_lightning", "torchmetrics"})
+
+
 def test_help_imports_no_hydra(tmp_path: Path) -> None:
     _, modules = imported(["--help"], tmp_path)
     assert modules.isdisjoint({"hydra", "omegaconf", "yaml", "rich", "numpy"})

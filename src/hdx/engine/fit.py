@@ -27,6 +27,22 @@ REPORT_S = 0.5
 PRECISION = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
 
 
+class Training(pl.LightningModule):
+    """A method while it trains: only here is it Lightning's, so that a run that trains nothing never imports it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The method's."""
+        return self.method.training_step(batch, index)
+
+    def configure_optimizers(self) -> Any:
+        """The method's."""
+        return self.method.configure_optimizers()
+
+
 @dataclass
 class Control(pl.Callback):
     """Before a step: its seed and learning rate. After it: loss, progress, checkpoint, stop.
@@ -50,7 +66,7 @@ class Control(pl.Callback):
     loss: float | None = None
     losses: list[Tensor] = field(default_factory=list)
 
-    def on_train_start(self, trainer: pl.Trainer, method: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, training: Any) -> None:
         """Take over the optimiser of the interrupted phase."""
         stop.keep_listening()
         self.counted = 0
@@ -70,28 +86,28 @@ class Control(pl.Callback):
                 f"{self.file}: the optimiser's state does not fit ({error}); delete the file to redo the phase"
             ) from None
 
-    def on_train_batch_start(self, trainer: pl.Trainer, method: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, training: Any, batch: Batch, batch_idx: int) -> None:
         """Seed the step (dropout), set its rate: pure functions of the step."""
         if self.step % self.loader.steps_per_epoch == 0:
             self.losses.clear()
         _seed(derive(self.seed, "step", *self.parts, self.step, ranks.rank()))
-        rate = method.recipe.rate(self.step / self.loader.total)
+        rate = training.method.recipe.rate(self.step / self.loader.total)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def on_train_batch_end(self, trainer: pl.Trainer, method: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, training: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Count, report, save, stop."""
         self.step += 1
         self.counted += len(batch.labels) * ranks.world()
         self.losses.append(outputs["loss"].detach())
         now, last = time.monotonic(), self.step == self.loader.total
         leave = ranks.any_rank(stop.requested())
-        save = not last and (leave or now - self.saved >= method.recipe.checkpoint_seconds)
+        save = not last and (leave or now - self.saved >= training.method.recipe.checkpoint_seconds)
         if last or save or now - self.reported >= REPORT_S:
             self._report(self.counted / max(now - self.reported, 1e-9))
             self.reported, self.counted = now, 0
         if save:
-            self._save(trainer, method)
+            self._save(trainer, training.method)
             self.saved = time.monotonic()
         if leave and not last:
             ranks.barrier()  # no rank leaves while another one saves: torchrun would end it
@@ -187,7 +203,7 @@ def fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         method.train()
-        trainer.fit(method, train_dataloaders=loader)
+        trainer.fit(Training(method), train_dataloaders=loader)
     method.to(device)
     for buffer in method.body.buffers():  # a norm's statistics are of each rank's own share
         ranks.copy_from_first(buffer)

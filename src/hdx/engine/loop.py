@@ -19,7 +19,6 @@ from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
 from hdx.engine.build import Assembly
 from hdx.engine.evaluation import predict
-from hdx.engine.fit import fit
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
@@ -242,6 +241,8 @@ class Loop:
             if not ranks.any_rank(found is None) and found is not None:
                 self.taken.append(found["run"])
                 return float(found["loss"]) if "loss" in found else None
+        from hdx.engine.fit import fit  # Lightning, of which a run that trains nothing has no need
+
         loss = fit(
             self.method,
             phase,

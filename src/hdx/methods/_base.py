@@ -1,4 +1,4 @@
-"""The contract of a method: a LightningModule that says what trains in each session."""
+"""The contract of a method: a module that says what trains in each session; while it trains, the engine makes it Lightning's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -104,7 +103,7 @@ class Previous:
         return self.head(self.body(inputs)).float()
 
 
-class Method(pl.LightningModule):
+class Method(nn.Module):
     """When the body trains, and on what. Subclasses define `phases` and `trains_body`; the engine does the rest.
 
     Args:
@@ -112,7 +111,7 @@ class Method(pl.LightningModule):
 
     Attributes:
         parts: as given.
-        body, head, loss, recipe, memory: of `parts`.
+        body, head, loss, recipe, memory: of `parts`; device: where they are.
         teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
             [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
@@ -138,6 +137,11 @@ class Method(pl.LightningModule):
         self.teaching: Callable[[Batch], Outputs] | None = None
         self.selection: dict[str, Any] = {}
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
+
+    @property
+    def device(self) -> torch.device:
+        """Where the body is."""
+        return next(self.body.parameters()).device
 
     def trains_body(self, session: int) -> bool:
         """Whether the body changes in this session; where it does not, features of earlier sessions stay valid."""
@@ -210,7 +214,7 @@ class Method(pl.LightningModule):
         if "memory.rows" in state:
             self.memory.load(state)
 
-    # --- the gradient phase, as Lightning calls it ---------------------------------------------------------------
+    # --- the gradient phase, as the engine calls it --------------------------------------------------------------
 
     def begin(self, phase: Phase) -> None:
         """Make exactly the phase's parameters trainable."""
