@@ -133,7 +133,7 @@ RECIPES = {
 def test_episodes_together_are_plain_trainings_one_by_one(adapter: str, head: str, recipe: str) -> None:
     body = tiny_body(adapter)
     support, labels, query = episodes(3)
-    method = PerEpisode(body, head_of(head, body), CrossEntropy(), RECIPES[recipe], steps=STEPS)
+    method = PerEpisode(Parts(body, head_of(head, body), CrossEntropy(), RECIPES[recipe]), steps=STEPS)
     assert method.batched == (adapter in ("film", "bn"))
     found = method.classify_episodes(support, labels, query, WAYS, 0, torch.arange(3))
     plain = [plain_loop(body, method.head, head, RECIPES[recipe], *each) for each in zip(support, labels, query)]

@@ -111,9 +111,8 @@ def test_the_start_ranks_classes_as_the_prototypes_do(head: str, reference: str)
 
 def test_a_linear_head_without_bias_starts_as_nearest_of_means_of_one_length() -> None:
     method = made("none", "linear", lr=1e-12)
-    method = PerEpisode(
-        method.body, registry.build("head", {"name": "linear", "bias": False}, 192), CrossEntropy(), method.recipe, steps=1
-    )
+    head = registry.build("head", {"name": "linear", "bias": False}, 192)
+    method = PerEpisode(Parts(method.body, head, CrossEntropy(), method.recipe), steps=1)
     support, labels, query = noise()
     for own, y, asked, scores in zip(support, labels, query, logits(method)):
         x, q = method.body.embed(own), method.body.embed(asked)
@@ -147,9 +146,8 @@ def test_episodes_at_once_follows_the_memory() -> None:
 
 def test_a_learnt_scale_trains_for_each_episode() -> None:
     method = made("none", lr=0.1, clip_norm=0.5)
-    method = PerEpisode(
-        method.body, registry.build("head", {"name": "cosine", "learn_scale": True}, 192), CrossEntropy(), method.recipe, steps=3
-    )
+    head = registry.build("head", {"name": "cosine", "learn_scale": True}, 192)
+    method = PerEpisode(Parts(method.body, head, CrossEntropy(), method.recipe), steps=3)
     support, labels, query = noise()
     found = logits(method)
     alone = [
