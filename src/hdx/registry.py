@@ -31,6 +31,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "conv4": "hdx.backbones.conv4:Conv4",
         "resnet_cifar": "hdx.backbones.resnet_cifar:ResNetCifar",
         "timm": "hdx.backbones.timm:Timm",
+        "efficientnet_lite": "hdx.backbones.efficientnet_lite:EfficientNetLite",
     },
     "pool": {
         "avg": "hdx.pools.avg:Avg",

