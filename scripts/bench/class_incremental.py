@@ -26,7 +26,7 @@ from torch import Tensor
 
 from hdx import registry
 from hdx.config import paths
-from hdx.config.compose import read_plain
+from hdx.config.files import read_plain
 from hdx.heads._base import Head
 
 N, N_TEST, D, C, SESSIONS = 50_000, 10_000, 512, 100, 10

@@ -22,8 +22,8 @@ from _common import interleaved, publish, seconds, table
 from safetensors.torch import save_file
 
 from hdx import registry
-from hdx.config.compose import read_plain
 from hdx.config.config import Config
+from hdx.config.files import read_plain
 from hdx.config.paths import absolute_in, packaged
 from hdx.config.validate import load
 from hdx.datasets._draws import StoredCrops

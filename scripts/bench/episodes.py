@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 from hdx import registry
 from hdx.config import paths
-from hdx.config.compose import read_plain
+from hdx.config.files import read_plain
 from hdx.engine.episodes import CACHED
 from hdx.heads._base import Head
 from hdx.protocols._base import Episodes

@@ -13,7 +13,7 @@ import pytest
 from hdx import registry
 from hdx.config import files, paths, schema
 from hdx.config.checks import EPISODE_HEADS, TEACHER_LOSSES
-from hdx.config.compose import read_plain
+from hdx.config.files import read_plain
 from hdx.config.validate import load
 
 CONF = paths.packaged()

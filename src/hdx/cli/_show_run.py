@@ -43,18 +43,18 @@ def describe(name: str, output_dir: Path, folders: list[Path]) -> dict[str, Any]
 
 def differences(row: dict[str, Any], folders: list[Path]) -> dict[str, Any]:
     """Dotted key -> value where a config is not hdx's default: chosen configs, then options that differ from their file's."""
-    from hdx.config import compose, files, paths
+    from hdx.config import files, paths
     from hdx.store.rows import GROUPS
 
     home = paths.packaged()
-    parts = compose.read_plain(home / "config.yaml")["defaults"]
+    parts = files.read_plain(home / "config.yaml")["defaults"]
     usual = {key: name for part in parts if isinstance(part, dict) for key, name in part.items()}
     found = {group: row[group] for group in GROUPS if row[group] and row[group] != usual.get(group)}
-    defaults = dict(compose.read_plain(home / "run.yaml"))
+    defaults = dict(files.read_plain(home / "run.yaml"))
     for group in (*GROUPS, "ops", "tracker", "launcher"):
         name = row.get(group) or row["options"].get(f"{group}.name")
         file = files.path(group, str(name), folders) if name else None
-        content = compose.read_plain(file) if file else {}
+        content = files.read_plain(file) if file else {}
         defaults |= {f"{group}.{key}": value for key, value in content.items()}
     for key, value in row["options"].items():
         if key not in FOLDERS and not key.endswith(".name") and (key not in defaults or defaults[key] != value):

@@ -78,10 +78,10 @@ def _target(what: str, folders: list[Path]) -> tuple[str, str]:
 
 
 def _component(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
-    from hdx.config import compose, files, paths, schema
+    from hdx.config import files, paths, schema
 
     file = files.paths_of(group, name, folders)[0] if name else paths.packaged() / "run.yaml"
-    head, defaults = files.header(file), compose.read_plain(file)
+    head, defaults = files.header(file), files.read_plain(file)
     info = schema.describe(group, str(defaults.get("name", name))) if name else schema.run_options()
     return {
         "group": group,
@@ -112,10 +112,10 @@ def _option(option: Option, default: Any) -> dict[str, Any]:
 
 
 def _preset(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
-    from hdx.config import compose, files, inert, paths
+    from hdx.config import files, inert, paths
 
     file = files.paths_of(group, name, folders)[0]
-    head, content = files.header(file), compose.read_plain(file)
+    head, content = files.header(file), files.read_plain(file)
     chosen = {}
     for entry in content.pop("defaults", []):
         for key, value in entry.items() if isinstance(entry, dict) else ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdx import registry
-from hdx.config import files, inert, overrides, paths
+from hdx.config import inert, overrides, paths
 from hdx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hydra.core.default_element import ResultDefault
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
@@ -70,35 +69,28 @@ def attempt(arguments: Sequence[str], config_dirs: Sequence[Path | str] = ()) ->
 
 
 def _compose(plan: overrides.Plan, folders: list[Path]) -> tuple[Composed, list[str]]:
-    from hydra import compose as hydra_compose
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
+    with _advised(folders):
+        from hdx.config.chosen import choose
 
-    choices = [_searchpath(folders), *(str(override.input_line) for override in plan.choices)]
-    with _hydra(folders):
-        loader = GlobalHydra.instance().config_loader()
-        parts = loader.compute_defaults_list("config", choices, RunMode.RUN)
-        sources, problems = _read_files(parts.defaults, folders)
-        values = [text for override in plan.values if (text := _value(override, sources, problems))]
-        config = hydra_compose("config", overrides=choices + values)
-        known = parts.overrides.known_choices
-    picked = {group: str(known[group]) for group in registry.components() if known.get(group) is not None}
+        chosen = choose([str(override.input_line) for override in plan.choices], folders)
+        config, sources, problems = copy.deepcopy(chosen.config), dict(chosen.sources), list(chosen.problems)
+        for override in plan.values:
+            _set(override, config, sources, problems)
+    picked = {group: chosen.choices[group] for group in registry.components() if group in chosen.choices}
     exp = "+".join(name.replace("/", "-") for name in plan.exp) or "custom"
     data, more = _plain(config, sources)
     return Composed(data, picked, exp, sources), problems + more
 
 
 @contextmanager
-def _hydra(folders: list[Path]) -> Iterator[None]:
-    """Hydra on the packaged folder; what it, OmegaConf or YAML complain about becomes one line of advice."""
+def _advised(folders: list[Path]) -> Iterator[None]:
+    """What Hydra, OmegaConf or YAML complain about becomes one line of advice."""
     import yaml
-    from hydra import initialize_config_dir
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(str(folders[0]), job_name="hdx", version_base="1.3"):
-            yield
+        yield
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file or "").removesuffix(".yaml").strip("/").rpartition("/")
         raise ConfigError(overrides.unknown_name(group, name, folders) if group else _line(error)) from None
@@ -108,66 +100,33 @@ def _hydra(folders: list[Path]) -> Iterator[None]:
         raise ConfigError(_line(error)) from None
 
 
-def _searchpath(folders: list[Path]) -> str:
-    return f"hydra.searchpath={json.dumps([f'file://{folder}' for folder in folders[1:]], ensure_ascii=False)}"
+def _set(override: Override, config: DictConfig, sources: dict[str, str], problems: list[str]) -> None:
+    """Set a value, or take it out. Unknown keys pass, so that the schema judges them all together."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-
-def _read_files(parts: list[ResultDefault], folders: list[Path]) -> tuple[dict[str, str], list[str]]:
-    """Where every key was set, in the order in which Hydra merges the files, and what the files may not contain."""
-    sources: dict[str, str] = {}
-    problems = []
-    for part in parts:
-        group, _, name = (part.config_path or "").rpartition("/")
-        found = files.paths_of(group, name, folders)
-        if not found or group.startswith("hydra"):
-            continue
-        if group and len(found) > 1:
-            problems += _shadowed(group, name, found)
-        content = read_plain(found[0])
-        named = paths.label(found[0])
-        problems += [f"{key}: {why}  (set in: {named})" for key, why in inert.offences(content.pop("defaults", None), "defaults")]
-        for key, _ in inert.flatten(content, part.package or "") if content else ():
-            sources.pop(key, None)
-            sources[key] = named
-    return sources, problems
-
-
-def _shadowed(group: str, name: str, found: list[Path]) -> list[str]:
-    """A user's file with a packaged name would be ignored without a word."""
-    return [
-        f"{paths.label(other)} has the name of {paths.label(found[0])} and would be ignored: give it another name"
-        for other in found[1:]
-        if other.read_bytes() != found[0].read_bytes()
-    ]
-
-
-def read_plain(file: Path) -> dict[str, Any]:
-    """The mapping in one file, uncomposed; empty for a file that holds no mapping."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
-    return content if isinstance(content, dict) else {}
-
-
-def _value(override: Override, sources: dict[str, str], problems: list[str]) -> str | None:
-    """The override for Hydra, with `++` so that unknown keys pass and are judged by the schema, all together."""
-    key, text = override.key_or_group, str(override.input_line)
+    key, text, value = override.key_or_group, str(override.input_line), override.value()
     exists = [name for name in sources if name == key or name.startswith(f"{key}.")]
-    if override.is_delete():
-        if not exists:
-            problems.append(f"'{text}': {key} is not in the config.{registry.did_you_mean(key, list(sources))}")
-            return None
-        for name in exists:
-            del sources[name]
-        return text
+    if override.is_delete() and not exists:
+        problems.append(f"'{text}': {key} is not in the config.{registry.did_you_mean(key, list(sources))}")
+        return
     if override.is_add() and exists:
         problems.append(f"'{text}': {key} already has a value; write {text.lstrip('+')} to change it")
-        return None
+        return
+    if override.is_delete() and value is not None and value != OmegaConf.select(config, key):
+        problems.append(f"'{text}': {key} has another value; write ~{key} to take it out whatever it is")
+        return
     for name in exists:
         del sources[name]
-    sources.update({name: COMMAND_LINE for name, _ in inert.flatten(override.value(), key)})
-    return f"++{text.lstrip('+')}"
+    if override.is_delete():
+        node, _, last = key.rpartition(".")
+        del (OmegaConf.select(config, node) if node else config)[last]
+        return
+    sources.update({name: COMMAND_LINE for name, _ in inert.flatten(value, key)})
+    try:
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        problems.append(f"'{text}': {_line(error)}")
 
 
 def _plain(config: DictConfig, sources: dict[str, str]) -> tuple[dict[str, Any], list[str]]:

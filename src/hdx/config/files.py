@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+Stamp = tuple[int, int]  # of a file: time of its last change in ns, and size
 
 PLAIN = ("exp", "sweep", "table")  # folders of presets, which name no component
+
+
+_plain: dict[Path, tuple[Stamp | None, dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,39 @@ def path(group: str, name: str, folders: Sequence[Path]) -> Path | None:
 
 def paths_of(group: str, name: str, folders: Sequence[Path]) -> list[Path]:
     """Every file of that name, in order of search; more than one means that a user's file is hidden."""
-    stem = name.removesuffix(".yaml")
-    return [file for folder in folders if (file := folder / group / f"{stem}.yaml").is_file()]
+    return [file for file in places(group, name, folders) if file.is_file()]
+
+
+def places(group: str, name: str, folders: Sequence[Path]) -> list[Path]:
+    """Where a file of that name would be, in order of search."""
+    return [folder / group / f"{name.removesuffix('.yaml')}.yaml" for folder in folders]
+
+
+def stamp(file: Path) -> Stamp | None:
+    """What changes with the file; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def read_plain(file: Path) -> dict[str, Any]:
+    """The mapping in one file, uncomposed; empty for a file that holds no mapping."""
+    now = stamp(file)
+    known, content = _plain.get(file, (None, {}))
+    if now is None or known != now:
+        content = _read(file)
+        _plain[file] = now, content
+    return copy.deepcopy(content)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
+    return content if isinstance(content, dict) else {}
 
 
 def header(file: Path) -> Header:

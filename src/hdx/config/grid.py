@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdx import registry
 from hdx.config import files, inert, overrides, paths, sweeps
-from hdx.config.compose import COMMAND_LINE, Composed, attempt, read_plain
+from hdx.config.compose import COMMAND_LINE, Composed, attempt
 from hdx.config.config import Config
 from hdx.config.validate import judge, load
 from hdx.errors import ConfigError
@@ -258,7 +258,7 @@ class _Composer:
         """The content of a plain file: no defaults, no package, no interpolation, no second file of its name."""
         if (group, name) not in self.parts:
             found = files.paths_of(group, name, self.folders)
-            content = read_plain(found[0]) if len(found) == 1 else {}
+            content = files.read_plain(found[0]) if len(found) == 1 else {}
             text = found[0].read_text(encoding="utf-8") if content else ""
             odd = not content or "${" in text or "@package" in text or "defaults" in content or list(inert.offences(content))
             nested = any(isinstance(value, dict) for value in content.values())

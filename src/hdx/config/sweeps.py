@@ -10,7 +10,7 @@ from typing import Any
 
 from hdx import registry
 from hdx.config import files, paths
-from hdx.config.compose import read_plain
+from hdx.config.files import read_plain
 from hdx.errors import ConfigError
 
 KEYS = ("exp", "grid", "set")

@@ -119,6 +119,8 @@ def test_every_misspelling_at_once() -> None:
         ("hydra.run.dir=x", "folders are set with output_dir"),
         ("+head.ridge=1", r"head.ridge already has a value; write head.ridge=1"),
         ("~head.rigde", "head.rigde is not in the config. Did you mean 'head.ridge'?"),
+        ("~head.ridge=5", "write ~head.ridge to take it out"),
+        ("trainer.milestones.9=0.3", "'trainer.milestones.9=0.3': list index out of range"),
         ("head.ridge=[1", "does not follow Hydra's grammar"),
         ("seed.x=1", "'seed' has no parts|unknown"),
     ],
