@@ -96,6 +96,14 @@ def test_a_class_without_test_images_and_one_test_image_in_all(hdx: Hdx, tmp_pat
     assert text[0] == 0, text[2]
 
 
+def test_what_is_left_out_is_in_the_record(hdx: Hdx, tmp_path: Path) -> None:
+    write_classes(tmp_path / "images" / "train", {"a": 4, "b": 4})
+    (tmp_path / "images" / "train" / "notes.txt").write_text("no image")
+    write_classes(tmp_path / "images", {"test": 3})
+    record = result(hdx(*folder(tmp_path / "images"), "protocol.first=1", "protocol.step=1"))
+    assert record["data"] == {"left_out": {"files that are no images to Pillow": 1, "images without labels in test/": 3}}
+
+
 def test_grey_pictures(hdx: Hdx, tmp_path: Path) -> None:
     write_classes(tmp_path / "images", {"dark": 10, "mid": 10, "light": 10, "white": 10}, grey=True)
     record = result(hdx(*folder(tmp_path / "images"), "protocol.step=2", "head.ridge=1e-4"))

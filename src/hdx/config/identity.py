@@ -22,13 +22,17 @@ UNHASHED_OPTIONS = (
     ("teacher", "cache"),
 )
 #: Options that name a file or a folder: the same one has another path on another machine.
-PATHS = (("dataset", "path"), ("dataset", "omniglot_path"), ("backbone", "checkpoint"), ("teacher", "checkpoint"))
+PATHS = (
+    *(("dataset", "path"), ("dataset", "omniglot_path"), ("dataset", "train_list"), ("dataset", "test_list")),
+    *(("backbone", "checkpoint"), ("teacher", "checkpoint")),
+)
 #: Options that came after the first runs, with the value that is what those did: at it they leave the hash as it was.
 LATER = (
     ("protocol", "sizes", None),
     *(("protocol", "labels", None), ("protocol", "validation", 0.0), ("protocol", "label_seed", None)),
     *(("trainer", "crops", None), ("trainer", "crop_seed", 0), ("trainer", "activation_memory", "none")),
     *(("backbone", "stem", None), ("backbone", "shortcut", "pad")),
+    *(("dataset", "train_list", None), ("dataset", "test_list", None)),
 )
 _EDGE = 1 << 16
 

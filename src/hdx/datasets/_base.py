@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,12 +61,14 @@ class Dataset(ABC):
             labels each, disjoint, some maybe empty; None leaves the choice to the protocol.
         train, test: the two splits.
         licence: of the data.
+        notes: plain data about the files that the run record keeps under "data": what was left out, how levels were scaled.
     """
 
     licence: ClassVar[str]
     classes: list[str]
     groups: list[str] | None = None
     class_splits: dict[str, np.ndarray] | None = None
+    notes: Mapping[str, Any] = MappingProxyType({})
     train: ImageSet
     test: ImageSet
 

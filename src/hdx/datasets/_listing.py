@@ -19,23 +19,22 @@ logger = logging.getLogger("hdx")
 
 
 class LeftOut:
-    """What a dataset does not use, by reason: how many files, and one of them."""
+    """What a dataset does not use: files, by the reason."""
 
     def __init__(self) -> None:
-        self.counts: dict[str, tuple[int, str]] = {}
+        self.names: dict[str, list[str]] = {}
 
     def add(self, reason: str, names: Sequence[str]) -> None:
         """Note files; none changes nothing."""
         if names:
-            before, first = self.counts.get(reason, (0, min(names)))
-            self.counts[reason] = before + len(names), first
+            self.names.setdefault(reason, []).extend(names)
 
     def __str__(self) -> str:
-        return "; ".join(f"{n} {reason} (first: {printable(first)})" for reason, (n, first) in self.counts.items())
+        return "; ".join(f"{len(names)} {reason} (first: {printable(min(names))})" for reason, names in self.names.items())
 
     def notes(self) -> dict[str, int]:
         """Counts as plain data."""
-        return {reason: n for reason, (n, _) in self.counts.items()}
+        return {reason: len(names) for reason, names in self.names.items()}
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,15 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def spellings(self, contents: Contents) -> str:
+        """Which class folder is spelled in two Unicode forms, for a message; "" where none is."""
+        forms: dict[str, set[str]] = {}
+        for folder in contents.folders:
+            base = folder.rpartition("/")[2]
+            forms.setdefault(composed(base), set()).add(base)
+        twice = [cls for cls in self.classes if len(forms.get(cls, ())) > 1]
+        return f"'{twice[0]}' is written in two Unicode forms and is one class ({len(twice)} such in all)" if twice else ""
 
 
 def top_folder(names: Iterable[str]) -> str:
@@ -158,3 +166,12 @@ def _instead(contents: Contents, others: Sequence[str] | None = None) -> str:
     counts = Counter(ending(name) for name in (contents.others if others is None else others))
     kinds = " and ".join(f"{n_files} {kind}" for kind, n_files in counts.most_common(3))
     return f" (but {kinds} files)" if kinds else ""
+
+
+def alike_classes(classes: Sequence[str]) -> list[list[str]]:
+    """Classes whose names differ in nothing but case and spaces, together; single letters are alphabets and left out."""
+    alike: dict[str, list[str]] = {}
+    for cls in classes:
+        if len(cls) > 1:
+            alike.setdefault("".join(cls.split()).casefold(), []).append(cls)
+    return [names for names in alike.values() if len(names) > 1]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder, all_grey
 from hdx.datasets._find import locate
-from hdx.datasets._listing import Listing, list_classes, top_folder
+from hdx.datasets._layout import Layout
+from hdx.datasets._listing import alike_classes
+from hdx.datasets._lists import from_lists
+from hdx.datasets._recognise import recognise
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
-from hdx.datasets._tree import Files
+from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
 from hdx.options import OpenFraction, PositiveFloat, PositiveInt
 
@@ -23,16 +25,26 @@ logger = logging.getLogger("hdx")
 
 
 class Folder(Dataset):
-    """A folder or a .zip of class folders, read in place; train/ and test/ (or val/) folders are used where given.
+    """A folder or a .zip of class folders, read in place; given splits (train/ beside test/ or valid/, or lists) are used.
 
     Source: your own images; the layout is that of torchvision's ImageFolder
 
-    Labels follow the sorted class names. Folders inside a class folder belong to the class. Hidden files and __MACOSX are
-    ignored, EXIF orientation is honoured. Where both test/ and val/ stand beside train/, test/ is taken.
+    Labels follow the sorted class names. Folders inside a class folder belong to the class. Folders are splits by their names, in
+    either case: train, training, trainval; test, testing; val, valid, validation, dev, eval; also with a word beside them, as in
+    test_set or seg_train. Where both are there, test/ is the test split and the validation split is left out; a test/ without
+    class folders is unlabelled and left out. Splits below the classes (`<class>/train/<image>`) are read as well. Anything else
+    that names splits is refused. What is left out is counted in one line and in the run record. Images are the files that the
+    installed Pillow decodes, by their endings; hidden files are left out.
+
+    A list is a text or .csv with the path and the label of an image on each line, in any order of columns, with or without a
+    header, a .csv of one column a class with a 1, or paths alone; paths may be of the data's root, of any folder in it, and
+    without the ending of the file. A column that says train, test (or val) is the split where there is no test_list.
 
     Args:
         path: the folder or .zip; required.
-        test_fraction: share of each class that is the test split, where the tree has no train/ and test/ (or val/).
+        train_list: file that lists the training images, here or inside the data; null takes the folders.
+        test_list: file that lists the test images; null with a train_list takes test_fraction of that.
+        test_fraction: share of each class that is the test split, where the data have none of their own.
         split_seed: which train/test split; not the seed of the run.
         image_size: side in pixels.
         fit: make images square by cutting the centre, by squashing, or by padding with black.
@@ -49,6 +61,8 @@ class Folder(Dataset):
         cache_dir: Path,
         *,
         path: str | None = None,
+        train_list: str | None = None,
+        test_list: str | None = None,
         test_fraction: OpenFraction = 0.2,
         split_seed: int = 0,
         image_size: PositiveInt = 64,
@@ -60,14 +74,15 @@ class Folder(Dataset):
         super().__init__(data_dir, cache_dir)
         if path is None:
             raise ConfigError("dataset.path: dataset 'folder' needs the folder or .zip of class folders  (dataset.path=…)")
+        if test_list is not None and train_list is None:
+            raise ConfigError("dataset.test_list: expected dataset.train_list beside it, got none  (dataset.train_list=…)")
         contents = Files(locate("folder", data_dir, path, [])).contents()
-        top = top_folder(contents.images)
-        given = _given_splits(contents.images, top)
-        listing = list_classes(contents, unders=given or [top])
-        self.classes = listing.classes
-        if given:
-            in_test = np.array([name.startswith(given[1]) for name in listing.names])
-            rows = _checked(listing, np.flatnonzero(~in_test), np.flatnonzero(in_test), given)
+        layout = recognise(contents) if train_list is None else from_lists(contents, train_list, test_list)
+        _say(contents, layout)
+        listing = layout.listing
+        self.classes, self.notes = listing.classes, _notes(layout)
+        if layout.in_test is not None:
+            rows = _checked(layout, np.flatnonzero(~layout.in_test), np.flatnonzero(layout.in_test))
         else:
             rows = stratified(listing.labels, listing.classes, test_fraction, split_seed)
         if colour == "auto":
@@ -79,27 +94,38 @@ class Folder(Dataset):
         )
 
 
-def _given_splits(names: Iterable[str], top: str) -> list[str] | None:
-    """Prefixes of the train and the test split, when the tree has them; a class that is called train is none."""
-    below = [name[len(top) :].split("/") for name in names if name.startswith(top)]
-    heads = {parts[0] for parts in below if len(parts) > 2} - {parts[0] for parts in below if len(parts) == 2}
-    train = next((head for head in sorted(heads) if head.lower() in ("train", "training")), None)
-    tests = [head for word in ("test", "testing", "val", "validation") for head in sorted(heads) if head.lower() == word]
-    if train is None or not tests:
-        return None
-    if unused := sorted(heads - {train, tests[0]}):
-        logger.warning("folders beside %s/ and %s/ are left out: %s", train, tests[0], ", ".join(unused))
-    return [f"{top}{train}/", f"{top}{tests[0]}/"]
+def _notes(layout: Layout) -> dict[str, Any]:
+    counts = layout.left_out.notes()
+    return {"left_out": counts} if counts else {}
 
 
-def _checked(listing: Listing, train: np.ndarray, test: np.ndarray, given: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _say(contents: Contents, layout: Layout) -> None:
+    """What a user should know of how the files were read, a line for each kind of thing."""
+    path, listing = contents.files.path, layout.listing
+    for how in contents.mended:
+        logger.warning("%s: %s", path, how)
+    for line in layout.said:
+        logger.warning("%s: %s", path, line)
+    if left_out := str(layout.left_out):
+        logger.warning("%s: left out: %s", path, left_out)
+    if alike := alike_classes(listing.classes):
+        text = "%s: %s are classes of their own, though their names look alike (%d such in all)"
+        logger.warning(text, path, " and ".join(f"'{cls}'" for cls in alike[0]), len(alike))
+    if spelled := listing.spellings(contents):
+        logger.warning("%s: %s", path, spelled)
+
+
+def _checked(layout: Layout, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The given splits. Raises: DataError naming a class that only the test split has."""
+    listing, (train_name, test_name) = layout.listing, layout.splits
     in_train, in_test = set(listing.labels[train].tolist()), set(listing.labels[test].tolist())
-    if only := sorted(in_test - in_train):
+    if only := [listing.classes[i] for i in sorted(in_test - in_train)]:
         more = f" (and {len(only) - 1} more)" if len(only) > 1 else ""
-        where = f"has images in {given[1]} but none in {given[0]} of {listing.files.path}"
-        raise DataError(f"class '{listing.classes[only[0]]}'{more} {where}. Add training images or remove it")
-    if only := sorted(in_train - in_test):
-        names = ", ".join(listing.classes[i] for i in only[:5])
+        alike = [cls for pair in alike_classes(listing.classes) if only[0] in pair for cls in pair if cls != only[0]]
+        hint = f" ('{alike[0]}' is spelled otherwise there)" if alike else ""
+        where = f"has images in {test_name} but none in {train_name} of {listing.files.path}{hint}"
+        raise DataError(f"class '{only[0]}'{more} {where}. Add training images or remove it")
+    if only := [listing.classes[i] for i in sorted(in_train - in_test)]:
+        names = ", ".join(only[:5])
         logger.warning("%d classes have no test images in %s (first: %s)", len(only), listing.files.path, names)
     return train, test

@@ -104,6 +104,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "seed": data["seed"],
         "dataset": data["dataset"]["name"],
         "classes": len(assembly.dataset.classes),
+        **({"data": dict(assembly.dataset.notes)} if assembly.dataset.notes else {}),
         "n_sessions": len(assembly.sessions),
         "setting": assembly.protocol.setting(assembly.sessions),
         "method": data["method"]["name"],

@@ -40,6 +40,7 @@ class Domains(Dataset):
     def __init__(self, dataset: Dataset, kind: str) -> None:
         super().__init__(dataset.data_dir, dataset.cache_dir)
         self.classes, self.groups, self.class_splits = dataset.classes, dataset.groups, dataset.class_splits
+        self.notes = dataset.notes
         self.licence = dataset.licence  # type: ignore[misc]  # a class attribute of datasets that have one of their own
         height, width = dataset.train.image_shape[1:]
         if kind == "rotations" and height != width:

@@ -49,12 +49,14 @@ def test_test_is_preferred_to_val_and_says_so(make_tree: MakeTree, cache_dir: Pa
     with caplog.at_level(logging.WARNING, "hdx"):
         data = Folder(None, cache_dir, path=str(root))
     assert (len(data.train), len(data.test)) == (10, 4)
-    assert "left out: val" in caplog.text
+    assert "left out: 6 images of the validation split in val/ (first: val/a/000.jpg)" in caplog.text
 
 
 def test_a_class_called_train_is_a_class(make_tree: MakeTree, cache_dir: Path) -> None:
-    data = Folder(None, cache_dir, path=str(make_tree("x", {"train": 5, "test": 5, "plane": 5})))
-    assert data.classes == ["plane", "test", "train"]
+    data = Folder(None, cache_dir, path=str(make_tree("x", {"train": 5, "car": 5, "plane": 5})))
+    assert data.classes == ["car", "plane", "train"]
+    with pytest.raises(DataError, match="train/ has 5 images and no class folders"):
+        Folder(None, cache_dir, path=str(make_tree("y", {"train": 5, "test": 5, "plane": 5})))
 
 
 def test_a_class_only_in_test_is_named(make_tree: MakeTree, cache_dir: Path) -> None:
