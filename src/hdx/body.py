@@ -14,6 +14,7 @@ from hdx.backbones._base import Backbone
 from hdx.datasets.transforms import EvalTransform
 from hdx.digest import of_json
 from hdx.pools._base import Pool
+from hdx.regrow import regrow
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -29,6 +30,8 @@ class Body(nn.Module):
 
     Attributes:
         activation_memory: how a training step keeps what its backward pass needs of the body (`Recipe`).
+        changed: names of parameters beside `trainable` that a method has changed, so that checkpoints keep them.
+        regrown: whether layers have other widths than the backbone's options say.
         views: quarter turns of an image that `features` and `embed` describe, one after the other; a method may set it.
     """
 
@@ -41,6 +44,8 @@ class Body(nn.Module):
         self.views = 1
         self.adapter: Adapter | None = None
         self.trainable: list[nn.Parameter] = []
+        self.changed: set[str] = set()
+        self.regrown = False
         self.memory_format = torch.channels_last if backbone.layout == "map" else torch.contiguous_format
         self.backbone.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.requires_grad_(False)
@@ -115,9 +120,10 @@ class Body(nn.Module):
         return digest.hexdigest()
 
     def changed_state(self) -> dict[str, Tensor]:
-        """What a gradient phase may have changed: trainable parameters and all buffers, by name."""
+        """What a method may have changed: trainable parameters, those in `changed` and all buffers, by name."""
         ids = {id(parameter) for parameter in self.trainable}
-        state = {name: p.detach() for name, p in self.named_parameters(remove_duplicate=False) if id(p) in ids}
+        named = self.named_parameters(remove_duplicate=False)
+        state = {name: p.detach() for name, p in named if id(p) in ids or name in self.changed}
         return state | {name: b.detach() for name, b in self.named_buffers()}
 
     def load_changed(self, state: dict[str, Tensor]) -> None:
@@ -126,3 +132,11 @@ class Body(nn.Module):
         with torch.no_grad():
             for name, value in state.items():
                 own[name].copy_(value)
+
+    def regrow(self, state: dict[str, Tensor]) -> None:
+        """Take the shapes of `state`, which `changed_state` gave, and count its parameters as changed: before it is loaded."""
+        replaced = regrow(self, state)
+        self.regrown = self.regrown or bool(replaced)
+        self.trainable = [replaced.get(parameter, parameter) for parameter in self.trainable]  # type: ignore[call-overload]
+        ids = {id(parameter) for parameter in self.trainable}
+        self.changed |= {name for name, p in self.named_parameters(remove_duplicate=False) if name in state and id(p) not in ids}

@@ -21,7 +21,7 @@ def _bars(stream: TextIO) -> Report:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hdx.engine.report import Lines, describe
+    from hdx.engine.report import Lines, describe, place
     from hdx.protocols._base import Session
 
     class Bars(Lines):
@@ -53,7 +53,7 @@ def _bars(stream: TextIO) -> Report:
             self.task = self.progress_bar.add_task(f"{self.name}  features", total=None, note="")
 
         def progress(self, state: dict[str, Any]) -> None:
-            text = f"{self.name}  epoch {state['epoch']}/{state['epochs']}"
+            text = f"{self.name}  {place(state)}"
             self.progress_bar.update(
                 self.task, description=text, total=state["steps"], completed=state["step"], note=describe(state)
             )

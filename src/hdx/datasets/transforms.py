@@ -6,6 +6,7 @@ gives exactly the pixels of evaluation.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,10 +45,21 @@ class EvalTransform:
             raise ValueError(f"Expected interpolation to be bilinear or bicubic, but got {spec.interpolation!r}")
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
+    def at(self, resize_to: int) -> EvalTransform:
+        """The same with another length of the shorter side, of which the same share is cut out."""
+        if resize_to == self.resize_to:
+            return self
+        found = copy.copy(self)
+        found.resize_to, found.size = resize_to, max(1, round(resize_to * self.size / self.resize_to))
+        return found
+
     def __call__(self, images: Tensor) -> Tensor:
         """[B, C, h, w] uint8 on any device to [B, 3, S, S] float32."""
-        x = images.float() / 255  # [B, C, h, w]
-        x = self._centre_crop(self._resize(x))  # [B, C, S, S]
+        return self.of_floats(images.float() / 255)
+
+    def of_floats(self, images: Tensor) -> Tensor:
+        """The same of images [B, C, h, w] float32 in [0, 1]; differentiable in them."""
+        x = self._centre_crop(self._resize(images))  # [B, C, S, S]
         mean, std = self._mean_std(images.device)
         return ((x.expand(-1, 3, -1, -1) - mean) / std).contiguous()  # [B, 3, S, S]
 
@@ -58,7 +70,7 @@ class EvalTransform:
         longer = int(self.resize_to * max(height, width) / min(height, width))
         target = (self.resize_to, longer) if height <= width else (longer, self.resize_to)
         x = F.interpolate(x, size=target, mode=self.spec.interpolation, align_corners=False, antialias=True)
-        return x.clamp_(0, 1)  # bicubic overshoots
+        return x.clamp(0, 1) if x.requires_grad else x.clamp_(0, 1)  # bicubic overshoots
 
     def _centre_crop(self, x: Tensor) -> Tensor:
         top = round((x.shape[-2] - self.size) / 2)
@@ -133,6 +145,30 @@ class Augment:
             images, draws = step(self, images, draws[:, :n].to(images.device)), draws[:, n:]
         return images
 
+    def geometry(self, draws: Tensor, height: int, width: int) -> Tensor:
+        """[B, 2, 3]: places in what comes out to places in the image [B, C, height, width], both in [-1, 1] (x, y)."""
+        found = torch.eye(3).repeat(len(draws), 1, 1)
+        for n, step in self._steps:
+            own, draws = draws[:, :n], draws[:, n:]
+            found = found @ self._affine_of(step, own, height, width)  # the last change is the first on the way back
+            if step is Augment._warp:
+                scale = max(1.0, self.size / min(height, width))
+                height, width = round(height * scale), round(width * scale)
+        return found[:, :2]
+
+    def _affine_of(self, step: _Step, draws: Tensor, height: int, width: int) -> Tensor:
+        """[B, 3, 3] of one step; a border that is reflected is taken as if it went on."""
+        found = torch.eye(3).repeat(len(draws), 1, 1)
+        if step is Augment._warp:
+            found[:, :2] = _affine(draws, height, width, "resized_crop" in self.names, "rotate" in self.names)
+        elif step is Augment._crop:
+            for axis, side in ((1, height), (0, width)):
+                found[:, axis, 2] = 2 * _shift(draws[:, 1 - axis], round(side / 8)) / side
+        elif step in (Augment._hflip, Augment._vflip):
+            axis = 0 if step is Augment._hflip else 1
+            found[:, axis, axis] = torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
+        return found
+
     def _warp(self, images: Tensor, draws: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         theta = _affine(draws, height, width, "resized_crop" in self.names, "rotate" in self.names)  # [B, 2, 3]
@@ -191,8 +227,12 @@ def _affine(draws: Tensor, height: int, width: int, resized_crop: bool, rotate: 
     return torch.stack([row_x, row_y], dim=1)
 
 
+def _shift(draws: Tensor, border: int) -> Tensor:
+    """[B] int64 in [-border, border]."""
+    return (draws * (2 * border + 1)).long() - border
+
+
 def _window(draws: Tensor, side: int, border: int) -> Tensor:
     """[B, side] source positions of a random window of a line with reflected borders."""
-    shift = (draws * (2 * border + 1)).long() - border  # [B] in [-border, border]
-    position = (torch.arange(side, device=draws.device) + shift[:, None]).abs()
+    position = (torch.arange(side, device=draws.device) + _shift(draws, border)[:, None]).abs()
     return torch.where(position >= side, 2 * (side - 1) - position, position)

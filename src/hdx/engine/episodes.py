@@ -153,7 +153,7 @@ class EpisodeLoop(Loop):
         labels = torch.from_numpy(part.support_labels).to(self.device)
         seed = derive(self.seed, "episode")
         numbers = torch.from_numpy(part.number)
-        self.trained += support.shape[0] * support.shape[1] * int(self.method.steps)  # type: ignore[arg-type]
+        self.phases.trained += support.shape[0] * support.shape[1] * int(self.method.steps)  # type: ignore[arg-type]
         logits = self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
         return [logits.argmax(2)]
 

@@ -104,6 +104,7 @@ def describe(config: Config, assembly: Assembly, head: PlainHead | None, record:
         "metrics": record["metrics"],
         "classes": [] if head is None else [names[label] for label in assembly.sessions[-1].seen_classes],
         "backbone": bare_options(config.data["backbone"]),
+        **({"regrown": True} if body.regrown else {}),
         "pool": config.data["pool"],
         "layout": "map_channels_last" if getattr(body.backbone, "_channels_last", False) else body.backbone.layout,
         "n_prefix_tokens": body.backbone.n_prefix_tokens,

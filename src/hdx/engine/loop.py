@@ -6,27 +6,25 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from hdx.config.config import Config
-from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment
+from hdx.datasets._base import ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
 from hdx.engine.build import Assembly
 from hdx.engine.evaluation import predict
-from hdx.engine.loader import PhaseLoader
+from hdx.engine.phases import Phases
 from hdx.engine.report import Report
 from hdx.engine.state import forget, load_session, save_session
-from hdx.engine.teacher_cache import TeacherCache, Teaching
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import Interrupted, RunError
 from hdx.memories._base import Samples
-from hdx.methods._base import Phase
+from hdx.methods._base import Work
 from hdx.metrics.classification import accuracy, ece, mean_cosine_distance, nll, per_class_accuracy, share
 from hdx.protocols._base import Session
 from hdx.seeds import derive
@@ -50,21 +48,17 @@ class Loop:
     def __init__(
         self, config: Config, assembly: Assembly, run_dir: RunDir, bank: Bank, trained: TrainedBodies, report: Report
     ) -> None:
-        self.config, self.run_dir, self.bank, self.bodies, self.report = config, run_dir, bank, trained, report
+        self.config, self.run_dir, self.bank, self.report = config, run_dir, bank, report
         self.dataset, self.sessions, self.method = assembly.dataset, assembly.sessions, assembly.method
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
-        self.body, self.head, self.teacher = assembly.method.body, assembly.method.head, assembly.method.parts.teacher
-        recipe = assembly.method.recipe
-        self.crops = StoredCrops(recipe.crops, recipe.crop_seed) if recipe.crops else None
-        self.outputs = self._teacher_cache()
+        self.body, self.head = assembly.method.body, assembly.method.head
         self.labels = self._known_labels()
+        self.phases = Phases(config, assembly, run_dir, trained, self.labels, self._features_of, report)
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
         self.seconds: dict[str, float] = {}
-        self.trained = 0
-        self.taken: list[str] = []
 
     def _known_labels(self) -> np.ndarray:
         """[N] dataset labels of the train split, -1 for rows whose labels the protocol hides: all that training ever sees."""
@@ -73,25 +67,6 @@ class Loop:
             if session.unlabelled is not None:
                 labels[session.unlabelled] = -1
         return labels
-
-    def _teacher_cache(self) -> TeacherCache | None:
-        if self.teacher is None:
-            return None
-        return TeacherCache(
-            Path(self.config.data["output_dir"]) / "teacher",
-            self.teacher,
-            self.dataset.train,
-            augment=self._augment(taught=True),
-            crops=self.crops,
-            features=getattr(self.method.loss, "needs_features", False),
-        )
-
-    def _augment(self, taught: bool) -> Augment | None:
-        """Of a phase; `taught` where the teacher sees its images as well, which then suit the larger of the two."""
-        names, sizes = self.method.recipe.augment, [self.body.transform.resize_to]
-        if taught and self.teacher is not None:
-            sizes.append(self.teacher.body.transform.resize_to)
-        return Augment(names, max(sizes)) if names else None
 
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
@@ -119,32 +94,33 @@ class Loop:
         return records
 
     def _session(self, session: Session) -> dict[str, Any]:
-        started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.trained
-        asked = 0 if self.outputs is None else self.outputs.forwarded
+        started, forwarded, trained = time.monotonic(), self.bank.forwarded, self.phases.trained
+        outputs = self.phases.outputs
+        asked = 0 if outputs is None else outputs.forwarded
         self.report.begin(session, self.sessions)
         self.method.start_session(session)
         self._seed("session", session)  # new rows and temporary heads, after a resume as well
         self.head.expand(len(session.new_classes))
         self.head.to(self.device)
         self._seed("session", session)  # again: what a head drew does not change the body
-        loss, self.taken = None, []
-        for number, phase in enumerate(self.method.phases(session, self.sessions)):
-            with self._timed("adapt"):
-                loss = self._fit(session, number, phase)
-        self._end(session)
+        self.phases.taken, self.phases.works = [], []
+        samples = self._samples(session)
+        loss = self._carry_out(session, samples)
+        self._end(session, samples)
         record = self._learn_and_score(session)
-        counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.trained - trained}
-        if self.outputs is not None:
-            counts["teacher_images"] = self._all(self.outputs.forwarded - asked)
-        record |= counts | {"loss": loss, "bodies_from": self.taken}
+        counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.phases.trained - trained}
+        if outputs is not None:
+            counts["teacher_images"] = self._all(outputs.forwarded - asked)
+        record |= counts | {"loss": loss, "bodies_from": self.phases.taken}
+        record |= {"works": self.phases.works} if self.phases.works else {}
         record |= {"selection": self.method.selection} if self.method.selection else {}
         record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         record["seconds"]["total"] = round(time.monotonic() - started, 3)
         self.seconds = {}
         return record
 
-    def _seed(self, purpose: str, session: Session) -> None:
-        torch.manual_seed(derive(self.seed, purpose, session.index))
+    def _seed(self, purpose: str, session: Session, *more: int) -> None:
+        torch.manual_seed(derive(self.seed, purpose, session.index, *more))
 
     def _learn_and_score(self, session: Session) -> dict[str, Any]:
         """Update the head in closed form, evaluate it over all seen classes. Returns: the session's record so far."""
@@ -156,14 +132,16 @@ class Loop:
             predictions = predict(self.head, features, labels, self.device)
         return self._record(session, labels, predictions)
 
-    def _end(self, session: Session) -> None:
-        """What the method and the memory do between training and scoring."""
-        samples = Samples(
+    def _samples(self, session: Session) -> Samples:
+        return Samples(
             self.labels,
             self._image_bytes(),
             features=lambda rows: self._features("train", rows, session.index),
             batches=lambda rows: self._batches(rows),
         )
+
+    def _end(self, session: Session, samples: Samples) -> None:
+        """What the method and the memory do between training and scoring."""
         with self._timed("memory"):
             self._seed("end", session)
             self.method.end_session(session, samples)
@@ -192,73 +170,29 @@ class Loop:
                 self.head.reset()  # type: ignore[operator]
             self._update(features, self.position[self.labels[rows]])
 
-    def _fit(self, session: Session, number: int, phase: Phase) -> float | None:
-        recipe = self.method.recipe
-        images = phase.inputs == "images"
-        positions = np.full(len(self.dataset.classes), -1)
-        positions[list(phase.classes)] = np.arange(len(phase.classes))
-        source: Any = self.dataset.train
-        if not images:
-            source = torch.from_numpy(self._features("train", phase.indices, session.index))
-        labels = self.labels[phase.indices]
-        labels = np.where(labels < 0, -1, positions[labels])
-        if phase.start is not None:
-            features = self._features("train", phase.indices, session.index)
-            phase.start(torch.from_numpy(features), torch.from_numpy(labels))
-        if phase.raw and self.outputs is not None:
-            names = [self.dataset.classes[label] for label in phase.classes]
-            self.method.teaching = Teaching(self.outputs, names, phase.indices)
-        loader = PhaseLoader(
-            source,
-            phase.indices,
-            labels,
-            epochs=recipe.epochs if images else recipe.feature_epochs,
-            batch_size=recipe.batch_size,
-            seed=self.seed,
-            parts=(session.index, number),
-            device=self.device,
-            augment=self._augment(phase.raw) if images else None,
-            transform=self.body.transform if images else None,
-            crops=self.crops if images else None,
-            sampler=phase.sampler,
-            raw=phase.raw,
-        )
-        loss = self._trained(session, number, phase, labels, loader)
-        if images:
+    def _carry_out(self, session: Session, samples: Samples) -> float | None:
+        """The session's phases and works, in order. Returns: the mean loss of the last phase's last epoch."""
+        loss = None
+        for number, each in enumerate(self.method.phases(session, self.sessions)):
+            if isinstance(each, Work):
+                with self._timed("work"):
+                    self.phases.work(session, number, each, samples if not each.changes_body else self._fresh(samples))
+            else:
+                with self._timed("adapt"):
+                    loss = self.phases.fit(session, number, each, self.digest)
+            if each.changes_body if isinstance(each, Work) else each.inputs == "images":
+                self.digest = self.body.digest()
+            self._seed("phase", session, number)  # what the next one draws while it is made
+        return loss
+
+    def _fresh(self, samples: Samples) -> Samples:
+        """The same where the body may have changed since."""
+
+        def features(rows: np.ndarray) -> np.ndarray:
             self.digest = self.body.digest()
-        if phase.finish is not None:
-            phase.finish()
-        return loss
+            return samples.features(rows)
 
-    def _trained(self, session: Session, number: int, phase: Phase, labels: np.ndarray, loader: PhaseLoader) -> float | None:
-        """The phase's outcome: of another run that did the same, else trained here. Returns: the last epoch's mean loss."""
-        recipe = self.method.recipe
-        parts = (session.index, number)
-        key = self.bodies.key(self.config.data, self.method, phase, self.digest, self.dataset.train, labels, parts)
-        if key is not None:
-            phase.classifier.to(self.device)
-            found = self.bodies.load(key, self.method, phase)
-            if not ranks.any_rank(found is None) and found is not None:
-                self.taken.append(found["run"])
-                return float(found["loss"]) if "loss" in found else None
-        from hdx.engine.fit import fit  # Lightning, of which a run that trains nothing has no need
-
-        loss = fit(
-            self.method,
-            phase,
-            loader,
-            file=self.run_dir.checkpoints / f"phase-{session.index:02d}-{number}.pt",
-            seed=self.seed,
-            parts=parts,
-            device=self.device,
-            nodes=self.config.data["nodes"],
-            report=self.report.progress,
-        )
-        if phase.inputs == "images":
-            self.trained += recipe.epochs * _samples(phase, labels)
-        if key is not None and ranks.rank() == 0:
-            self.bodies.save(key, self.method, phase, loss)
-        return loss
+        return replace(samples, features=features)
 
     def _features(self, split: str, indices: np.ndarray, session: int) -> np.ndarray:
         """Features of the current body; rows that later sessions will ask of this same body fill the last batch."""
@@ -268,7 +202,16 @@ class Loop:
                 break
             later.append(each)
         soon = np.unique(np.concatenate([np.zeros(0, np.int64), *(getattr(each, split) for each in later)]))
-        features = self.bank.get(self.body, self.digest, getattr(self.dataset, split), indices, soon)
+        return self._extracted(getattr(self.dataset, split), indices, soon)
+
+    def _features_of(self, images: ImageSet, indices: np.ndarray, session: int) -> np.ndarray:
+        """The same of an image set that is the train split or one of a phase's own."""
+        if images is self.dataset.train:
+            return self._features("train", indices, session)
+        return self._extracted(images, indices, np.zeros(0, np.int64))
+
+    def _extracted(self, images: ImageSet, indices: np.ndarray, soon: np.ndarray) -> np.ndarray:
+        features = self.bank.get(self.body, self.digest, images, indices, soon)
         if not np.isfinite(features).all():
             raise RunError(
                 f"{int((~np.isfinite(features)).any(1).sum())} of {len(features)} feature vectors hold NaN or infinity: the body "
@@ -342,10 +285,3 @@ class Loop:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-
-def _samples(phase: Phase, labels: np.ndarray) -> int:
-    """Samples of an epoch."""
-    if phase.sampler is None:
-        return len(labels)
-    return sum(len(batch) for batch in phase.sampler.epoch(labels, np.random.default_rng(0)))

@@ -24,6 +24,7 @@ from hdx.engine.build import effective_precision
 from hdx.engine.export_model import FORMAT, bare_options
 from hdx.engine.plain_head import PlainHead
 from hdx.errors import DataError, WeightsError
+from hdx.regrow import regrow
 
 
 class Model:
@@ -118,6 +119,8 @@ def built(about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device:
     image = about["image"]
     decoder = Decoder(size=int(image["size"]), colour=image["colour"], fit=image["fit"])
     backbone = registry.build("backbone", _checked("backbone", bare_options(about["backbone"])))
+    if about.get("regrown"):
+        regrow(backbone, _part(tensors, "backbone/"))
     load_into(backbone, _part(tensors, "backbone/"), str(path))
     pool = registry.build("pool", _checked("pool", about["pool"]), backbone)
     load_into(pool, _part(tensors, "pool/"), str(path))

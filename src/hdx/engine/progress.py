@@ -38,8 +38,9 @@ class Progress(Report):
         self.inner.begin(session, sessions)
 
     def progress(self, state: dict[str, Any]) -> None:
-        """Inside a gradient phase."""
-        self.state |= {key: state[key] for key in ("epoch", "epochs", "step", "steps")}
+        """Inside a gradient phase or a work, which has no epochs."""
+        known = {key: value for key, value in self.state.items() if key in ("session", "sessions")}
+        self.state = known | {key: state[key] for key in ("epoch", "epochs", "step", "steps") if key in state}
         self._write()
         self.inner.progress(state)
 

@@ -21,7 +21,7 @@ class Report:
         """A session begins."""
 
     def progress(self, state: dict[str, Any]) -> None:
-        """Inside a gradient phase: `{step, steps, epoch, epochs, loss, images_per_s}`."""
+        """Inside a gradient phase: `{step, steps, epoch, epochs, loss, images_per_s}`; a work: `{step, steps, work, value}`."""
 
     def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
         """A session is committed."""
@@ -56,7 +56,7 @@ class Lines(Report):
         if time.monotonic() - self.last >= QUIET_S:
             self.last = time.monotonic()
 
-            self.say(f"{self.name}  epoch {state['epoch']}/{state['epochs']}  {describe(state)}")
+            self.say(f"{self.name}  {place(state)}  {describe(state)}")
 
     def session(self, record: dict[str, Any], sessions: list[Session]) -> None:
         """One line with the session's accuracy."""
@@ -74,8 +74,15 @@ def headline(about: dict[str, Any]) -> list[str]:
     ]
 
 
+def place(state: dict[str, Any]) -> str:
+    """Which epoch of a gradient phase, or which work."""
+    return str(state["work"]) if "work" in state else f"epoch {state['epoch']}/{state['epochs']}"
+
+
 def describe(state: dict[str, Any]) -> str:
-    """Loss and throughput of a gradient phase."""
+    """Loss and throughput of a gradient phase; steps of a work, with its number where it has one."""
+    if "work" in state:
+        return f"step {state['step']}/{state['steps']}" + ("" if state["value"] is None else f"  {state['value']:.4g}")
     return f"loss {state['loss']:.3f}  {state['images_per_s']:,.0f} images/s"
 
 

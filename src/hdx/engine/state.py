@@ -11,15 +11,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hdx.errors import RunError
-from hdx.methods._base import Method
+from hdx.methods._base import Method, State
 from hdx.store.files import write_atomic, write_bytes
 
 log = logging.getLogger("hdx")
 
 
 def session_state(method: Method) -> dict[str, Tensor]:
-    """Everything a later session needs: what changed in the body, the head, and the method's own memory."""
+    """Everything a later session needs: what changed in the body, the head, and what the method keeps."""
     parts = {"body": method.body.changed_state(), "head": method.head.state_dict(), "extra": method.extra_state()}
+    parts["beside"] = method.beside.state_dict()
     return {f"{part}/{name}": value.detach().cpu().clone() for part, state in parts.items() for name, value in state.items()}
 
 
@@ -42,13 +43,16 @@ def load_session(folder: Path, session: int, method: Method, n_classes: int) -> 
 
 
 def _restore(state: dict[str, Tensor], method: Method, n_classes: int) -> None:
-    parts: dict[str, dict[str, Tensor]] = {"body": {}, "head": {}, "extra": {}}
+    parts: State = {"body": {}, "head": {}, "extra": {}, "beside": {}}
     for key, value in state.items():
         part, _, name = key.partition("/")
         parts[part][name] = value
+    method.rebuild(parts)
     check_fit(parts["body"], method.body.changed_state())
+    check_fit(parts["beside"], method.beside.state_dict())
     method.head.restore(parts["head"], n_classes)
     method.body.load_changed(parts["body"])
+    method.beside.load_state_dict(parts["beside"])
     method.load_extra(parts["extra"])
 
 
@@ -85,9 +89,11 @@ def load_phase(path: Path, method: Method, classifier: nn.Module, n_steps: int) 
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not 0 < int(state["step"]) < n_steps:
             raise ValueError(f"step {state['step']} of {n_steps}")
+        method.rebuild({name: state[name] for name in ("body", "classifier", "beside")})
         check_fit(state["body"], method.body.changed_state())
         check_fit(state["classifier"], classifier.state_dict())
-        return {name: state[name] for name in ("step", "body", "classifier", "optimizer", "scaler", "losses")}
+        check_fit(state["beside"], method.beside.state_dict())
+        return {name: state[name] for name in ("step", "body", "classifier", "beside", "optimizers", "scaler", "losses")}
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         log.warning("checkpoint %s is damaged (%s); this phase starts over", path, reason)

@@ -54,7 +54,7 @@ class TrainedBodies:
 
         Args:
             config: of the run.
-            body: the body's digest; images: the split of `phase.indices`; labels: [N] positions of the logits.
+            body: the body's digest; images: what `phase.indices` mean; labels: [N] positions of the logits.
             parts: session and number of the phase, of the seeds' streams; the run's seeds are in `config`.
         """
         if phase.inputs != "images" or phase.raw or any(part is method.head for part in phase.classifier.modules()):
@@ -72,6 +72,8 @@ class TrainedBodies:
             "device": str(next(method.body.parameters()).device.type),
             "torch": torch.__version__.partition("+")[0],
         }
+        about |= {"beside": [repr(method.beside), _digest(method.beside)]} if len(method.beside) else {}
+        about |= {} if phase.targets is None else {"targets": digest.of_arrays(phase.targets.cpu().numpy())}
         return digest.of_json(about)[:32]
 
     def load(self, key: str, method: Method, phase: Phase) -> dict[str, str] | None:
@@ -85,8 +87,10 @@ class TrainedBodies:
             about = _metadata(path)
             body = {name[5:]: value for name, value in state.items() if name.startswith("body/")}
             classifier = {name[11:]: value for name, value in state.items() if name.startswith("classifier/")}
+            beside = {name[7:]: value for name, value in state.items() if name.startswith("beside/")}
             check_fit(body, method.body.changed_state())
             check_fit(classifier, phase.classifier.state_dict())
+            check_fit(beside, method.beside.state_dict())
         except Exception as error:
             log.warning(
                 "trained body %s is damaged (%s); training again", path, " ".join(str(error).split()) or type(error).__name__
@@ -94,12 +98,14 @@ class TrainedBodies:
             return None
         method.body.load_changed(body)
         phase.classifier.load_state_dict(classifier)
+        method.beside.load_state_dict(beside)
         return about
 
     def save(self, key: str, method: Method, phase: Phase, loss: float | None) -> None:
         """Keep the state after the phase."""
         tensors = {f"body/{name}": value for name, value in method.body.changed_state().items()}
         tensors |= {f"classifier/{name}": value for name, value in phase.classifier.state_dict().items()}
+        tensors |= {f"beside/{name}": value for name, value in method.beside.state_dict().items()}
         plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         about = {"run": self.run_id} | ({} if loss is None else {"loss": repr(loss)})
         write_bytes(self._file(key), save(plain, metadata=about))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,68 +15,15 @@ from hdx.heads._base import Head
 from hdx.losses._base import Outputs
 from hdx.memories._base import Samples
 from hdx.methods._parts import Parts
+from hdx.methods._phase import Batch, Phase, Sampler
+from hdx.methods._work import Work
 from hdx.protocols._base import Session
+from hdx.trainers.recipe import Recipe
 
+__all__ = ["Batch", "Method", "Phase", "Previous", "Sampler", "Work"]
 
-class Sampler(Protocol):
-    """Chooses the batches of an epoch; the same labels and generator give the same batches."""
-
-    def steps(self, labels: np.ndarray) -> int:
-        """Batches of an epoch over samples with `labels` [N] (positions of logits)."""
-
-    def epoch(self, labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
-
-
-class Batch(NamedTuple):
-    """This rank's part of a step.
-
-    Attributes:
-        inputs: [B, 3, S, S] transformed images, or [B, D] features.
-        labels: [B] positions of the logits; -1 where the sample has none.
-        weight: of a sample: makes the sum over samples, once averaged over ranks, the mean over the whole batch.
-        positions: [B] in the phase's indices.
-        images: [B, C, h, w] uint8, augmented, before the body's transform: what a teacher sees; None unless `Phase.raw`.
-        crops: [B] which of the stored crops `images` are; None where augmentation is drawn afresh.
-        epoch: of the phase, from 1.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    weight: float
-    positions: Tensor
-    images: Tensor | None = None
-    crops: Tensor | None = None
-    epoch: int = 1
-
-
-@dataclass
-class Phase:
-    """A gradient phase: what a fresh Trainer fits.
-
-    Attributes:
-        inputs: "images" (the body trains too) or "features" (only `classifier` trains, on cached features).
-        indices: into the train split.
-        classes: dataset labels in the order of the classifier's logits.
-        classifier: features [B, D] to logits [B, len(classes)]; the method's head or a temporary one.
-        parameters: exactly what trains.
-        start: called once before the first step with the features [N, D] of `indices` under the body as it is, and the
-            positions of their labels [N]; a method that starts `classifier` from them sets it.
-        sampler: which samples make up the batches of an epoch; None: a permutation cut into batches of the recipe's size.
-        raw: whether a batch also holds the augmented images as they are before the body's transform, which is also when
-            `Method.teaching` is set.
-        finish: called when the phase is over, whether it was trained here or taken over from another run.
-    """
-
-    inputs: Literal["images", "features"]
-    indices: np.ndarray
-    classes: tuple[int, ...]
-    classifier: nn.Module
-    parameters: list[nn.Parameter]
-    start: Callable[[Tensor, Tensor], None] | None = None
-    sampler: Sampler | None = None
-    raw: bool = False
-    finish: Callable[[], None] | None = None
+#: Tensors of a checkpoint by part (body, head, extra, beside; work or classifier inside a phase) and name.
+State = dict[str, dict[str, Tensor]]
 
 
 class Previous:
@@ -112,6 +58,9 @@ class Method(nn.Module):
     Attributes:
         parts: as given.
         body, head, loss, recipe, memory: of `parts`; device: where they are.
+        beside: modules by name that are the method's own beside body and head: a momentum encoder, a queue, masks. They move with
+            it, are kept in checkpoints inside and after phases, and count where trained bodies are shared. What serves one phase
+            only is put in before it and taken out in `Phase.finish`.
         teaching: set by the engine before a phase that is `raw`, where the run has a teacher: its outputs for a batch, logits
             [B, C] float32 over `Phase.classes` in their order and features [B, D] (None unless the loss needs them), without
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
@@ -120,12 +69,15 @@ class Method(nn.Module):
         uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
         uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
         keeps_previous: whether `previous` is kept.
+        steps_itself: whether `training_step` makes its own backward passes and steps, by `descend`: several optimisers, bilevel
+            problems. Such a method trains on one device.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
     """
 
     uses_memory: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
+    steps_itself: ClassVar[bool] = False
     resets_head: bool = False
 
     def __init__(self, parts: Parts) -> None:
@@ -134,7 +86,9 @@ class Method(nn.Module):
         self.body, self.head, self.loss, self.recipe, self.memory = parts.body, parts.head, parts.loss, parts.recipe, parts.memory
         self.current: Phase | None = None
         self.classifier: nn.Module | None = None
+        self.beside = nn.ModuleDict()
         self.teaching: Callable[[Batch], Outputs] | None = None
+        self.descends: Callable[[Tensor, int], None] | None = None  # set by the engine
         self.selection: dict[str, Any] = {}
         self._previous: list[Previous] = []  # in a list: no submodule, nothing of it trains or is saved
 
@@ -150,8 +104,9 @@ class Method(nn.Module):
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:  # noqa: B027
         """Called before any work, with the labels [N] of the train split. Raises: ConfigError for sessions it cannot train on."""
 
-    def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
-        """What trains in this session, in order; empty where the head is solved in closed form and the body stays."""
+    def phases(self, session: Session, sessions: list[Session]) -> Iterable[Phase | Work]:
+        """What trains in this session and what is done between, in order; empty where the head is solved in closed form and the
+        body stays. A generator makes each when the one before is over."""
         return self.head_phases(session.train, session.seen_classes)
 
     def head_phases(self, indices: np.ndarray, classes: tuple[int, ...]) -> list[Phase]:
@@ -214,6 +169,16 @@ class Method(nn.Module):
         if "memory.rows" in state:
             self.memory.load(state)
 
+    def rebuild(self, state: State) -> None:  # noqa: B027
+        """Give body and `beside` the modules and shapes of a checkpoint, before it is checked and taken over.
+
+        For a method that changes them: `Body.regrow` for a body that has grown or shrunk.
+        """
+
+    def artefact(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What a finished run leaves for others beside its model: tensors, and plain data that says what they are."""
+        return None
+
     # --- the gradient phase, as the engine calls it --------------------------------------------------------------
 
     def begin(self, phase: Phase) -> None:
@@ -235,9 +200,10 @@ class Method(nn.Module):
         assert self.current is not None and self.classifier is not None
         inputs = batch.inputs
         features = self.body(inputs) if self.current.inputs == "images" else inputs
-        losses = self.linear_losses(features, batch.labels)
+        losses = self.linear_losses(features, batch.labels) if batch.targets is None else None
         if losses is None:
-            losses = self.sample_losses(inputs, features, self.classifier(features), batch.labels, batch.positions)
+            labels = batch.labels if batch.targets is None else batch.targets
+            losses = self.sample_losses(inputs, features, self.classifier(features), labels, batch.positions)
         return losses.sum() * batch.weight + self.penalty()
 
     @property
@@ -255,7 +221,7 @@ class Method(nn.Module):
 
         Args:
             inputs: [B, 3, S, S] transformed images (or [B, D] features); features: [B, D]; logits: [B, C].
-            labels: [B] positions of the logits.
+            labels: [B] positions of the logits, or [B, C] the phase's targets.
             positions: [B] in `self.current.indices`: which samples these are.
         """
         return self.loss(logits, labels)
@@ -264,10 +230,19 @@ class Method(nn.Module):
         """Added once to the loss of a batch (a regulariser of the weights)."""
         return 0.0
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's optimiser over the phase's parameters; the engine sets the rate before each step."""
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
+        """The recipe's optimiser over the phase's parameters, or several; the engine sets the rates before each step."""
         assert self.current is not None
-        return self.recipe.build_optimizer(self.current.parameters)
+        return self.current.optimizer(self.recipe_of(self.current))
+
+    def recipe_of(self, phase: Phase) -> Recipe:
+        """The phase's own, or the run's."""
+        return self.recipe if phase.recipe is None else phase.recipe
+
+    def descend(self, loss: Tensor, which: int = 0) -> None:
+        """Gradients of `loss` and a step of optimiser `which`, in a method that `steps_itself`."""
+        assert self.descends is not None
+        self.descends(loss, which)
 
 
 def _affine(classifier: nn.Module | None) -> tuple[Tensor, Tensor | None] | None:

@@ -56,7 +56,7 @@ class FirstSession(Method):
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Session 1: the body with the temporary head, then the gradient head if there is one."""
         found = [] if session.index else [self._adaptation(session, sessions)]
-        return found + super().phases(session, sessions)
+        return found + self.head_phases(session.train, session.seen_classes)
 
     def _adaptation(self, session: Session, sessions: list[Session]) -> Phase:
         return self.adaptation_phase(session.train, session.new_classes)

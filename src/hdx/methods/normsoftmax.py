@@ -72,7 +72,7 @@ class NormSoftmax(Method):
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Session 1: body and cosine classifier; then the gradient head, if there is one."""
-        return ([] if session.index else [self._classification(session)]) + super().phases(session, sessions)
+        return ([] if session.index else [self._classification(session)]) + self.head_phases(session.train, session.seen_classes)
 
     def _classification(self, session: Session) -> Phase:
         classifier = SphereClassifier(self.body.n_features, len(session.new_classes), self.scale, self.layer_norm)

@@ -65,7 +65,7 @@ class Prototypical(Method):
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Session 1: the body on episodes; then the gradient head, if there is one."""
-        return ([] if session.index else [self._episodes(session)]) + super().phases(session, sessions)
+        return ([] if session.index else [self._episodes(session)]) + self.head_phases(session.train, session.seen_classes)
 
     def _episodes(self, session: Session) -> Phase:
         trains = list(self.body.trainable)

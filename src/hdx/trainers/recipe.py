@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -84,13 +85,32 @@ class Recipe:
             return self.lr * (0.04 + 0.96 * progress / start)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / max(1 - start, 1e-9)))
 
+    def replace(self, **options: Any) -> Recipe:
+        """This recipe with some options changed: for a phase of its own. Raises: TypeError for one that it does not have."""
+        if unknown := sorted(set(options) - set(vars(self))):
+            raise TypeError(f"a recipe has no option {unknown[0]}")
+        found = copy.copy(self)
+        vars(found).update(options)
+        return found
+
     def build_optimizer(self, parameters: list[nn.Parameter], no_decay: Sequence[nn.Parameter] = ()) -> torch.optim.Optimizer:
         """The optimiser over `parameters`; vectors, scalars and those in `no_decay` without weight decay."""
+        return self.optimizer_of(self.parameter_groups(parameters, no_decay))
+
+    def parameter_groups(
+        self, parameters: list[nn.Parameter], no_decay: Sequence[nn.Parameter] = (), weight_decay: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Groups for an optimiser: those that decay and those that are spared, or all with one `weight_decay`; none is empty."""
+        if weight_decay is not None:
+            return [{"params": list(parameters), "weight_decay": weight_decay}] if parameters else []
         spared = {id(p) for p in no_decay} | {id(p) for p in parameters if p.ndim <= 1}
         decayed = [p for p in parameters if id(p) not in spared]
         others = [p for p in parameters if id(p) in spared]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
+        return [group for group in groups if group["params"]]
+
+    def optimizer_of(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser over groups of parameters."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
         return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer](groups, lr=self.lr)

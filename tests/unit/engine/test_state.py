@@ -92,7 +92,8 @@ def phase_state(method: Method, classifier: nn.Module, step: int = 5) -> dict:
         "step": step,
         "body": method.body.changed_state(),
         "classifier": classifier.state_dict(),
-        "optimizer": {},
+        "beside": {},
+        "optimizers": [],
         "scaler": {},
         "losses": torch.ones(3),
     }
@@ -119,7 +120,7 @@ def test_a_damaged_phase_counts_as_none_with_a_warning(kind: str, tmp_path: Path
     if kind == "another adapter":
         state["body"] = method_with(Full, 2, seed=1).body.changed_state()
     if kind == "a key missing":
-        del state["optimizer"]
+        del state["optimizers"]
     save_phase(file, [1, 2] if kind == "no dict" else state)  # type: ignore[arg-type]
     if kind == "cut":
         file.write_bytes(file.read_bytes()[:200])
