@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hdx.adapters._base import Adapter
+from hdx.adapters._base import Adapter, foreign_hooks
 from hdx.backbones._base import Backbone
 from hdx.datasets.transforms import EvalTransform
 from hdx.digest import of_json
@@ -62,11 +62,20 @@ class Body(nn.Module):
         return self.views * self.n_features
 
     def attach(self, adapter: Adapter) -> None:
-        """Attach an adapter; `trainable` then lists what trains, the pool's own parameters included when anything does."""
+        """Attach an adapter; `trainable` then lists what trains: the adapter's parameters and the pool's own.
+
+        Raises: TypeError for an adapter with hooks that a copy of the body would share.
+        """
+        before = {id(hook) for _, hook in foreign_hooks(self)}
+        self.trainable = [*adapter.attach(self.backbone), *self.pool.parameters()]
         self.adapter = adapter
-        self.trainable = adapter.attach(self.backbone)
-        if self.trainable:
-            self.trainable += list(self.pool.parameters())
+        self.pool.n_prefix_tokens = self.backbone.n_prefix_tokens + adapter.n_extra_tokens
+        for name, hook in foreign_hooks(self):
+            if id(hook) not in before:
+                raise TypeError(
+                    f"{type(adapter).__name__} put {hook} on {name}: expected a method of one of the body's modules, since a "
+                    "copy of the body would go on calling this one  (hdx.adapters._layers)"
+                )
 
     def train(self, mode: bool = True) -> Body:
         """Training mode is the adapter's word: most keep the frozen body's statistics."""
@@ -86,7 +95,19 @@ class Body(nn.Module):
         """Features [B, D] float32 of transformed images [B, 3, S, S]."""
         images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
         with self._saved():
-            return self.pool(self.backbone(images)).float()
+            return self.pool(self.tokens(images)).float()
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """What the pool sees of transformed images [B, 3, S, S]: a map [B, D, h, w] or tokens [B, T, D]."""
+        return self.backbone(images) if self.adapter is None else self.adapter(self.backbone, images)
+
+    def penalty(self) -> Tensor | float:
+        """The adapter's own term of the loss of a batch; 0 where it trains nothing."""
+        return 0.0 if self.adapter is None or not self.trainable else self.adapter.penalty()
+
+    def network(self) -> nn.Module:
+        """Backbone, adapter and pool alone, as one module from transformed images [B, 3, S, S] to features [B, D]."""
+        return _Network(self)
 
     def _saved(self) -> AbstractContextManager[Any]:
         if self.activation_memory == "none" or not self.training or not torch.is_grad_enabled():
@@ -140,3 +161,12 @@ class Body(nn.Module):
         self.trainable = [replaced.get(parameter, parameter) for parameter in self.trainable]  # type: ignore[call-overload]
         ids = {id(parameter) for parameter in self.trainable}
         self.changed |= {name for name, p in self.named_parameters(remove_duplicate=False) if name in state and id(p) not in ids}
+
+
+class _Network(nn.Module):
+    def __init__(self, body: Body) -> None:
+        super().__init__()
+        self.backbone, self.adapter, self.pool = body.backbone, body.adapter, body.pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.pool(self.backbone(images) if self.adapter is None else self.adapter(self.backbone, images))

@@ -44,6 +44,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "bn": "hdx.adapters.bn:NormAffine",
         "film": "hdx.adapters.film:Film",
         "last_block": "hdx.adapters.last_block:LastBlock",
+        "lora": "hdx.adapters.lora:Lora",
     },
     "head": {
         "ncm": "hdx.heads.ncm:NCM",

@@ -24,6 +24,7 @@ class NormAffine(Adapter):
     """
 
     def __init__(self, *, statistics: Literal["batch", "frozen"] = "batch") -> None:
+        super().__init__()
         self.statistics = statistics
 
     def attach(self, backbone: Backbone) -> list[nn.Parameter]:

@@ -21,6 +21,7 @@ class LastBlock(Adapter):
     """
 
     def __init__(self, *, statistics: Literal["frozen", "batch"] = "frozen") -> None:
+        super().__init__()
         self.statistics = statistics
 
     def attach(self, backbone: Backbone) -> list[nn.Parameter]:

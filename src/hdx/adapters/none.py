@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
 from hdx.adapters._base import Adapter
@@ -13,6 +15,8 @@ class NoAdapter(Adapter):
 
     Source: the "no adaptation" arm of Panos et al. 2023.
     """
+
+    trains: ClassVar[bool] = False
 
     def attach(self, backbone: Backbone) -> list[nn.Parameter]:
         """Freeze the backbone; returns no parameters."""

@@ -13,6 +13,7 @@ from hdx.backbones.tiny import Tiny
 from hdx.config.config import Config
 from hdx.engine.bank import Bank
 from hdx.engine.build import assemble
+from hdx.engine.export_model import merge
 from hdx.engine.state import load_session
 from hdx.errors import RunError
 from hdx.store.files import write_bytes
@@ -40,6 +41,7 @@ def export_tiny(config: Config, run_dir: RunDir, path: Path) -> int:
         raise RunError(f"run {config.run_id}: expected backbone tiny, got {config['backbone.name']}")
     bank = Bank(Path(config["output_dir"]) / "bank", method.recipe.eval_batch_size, config["feature_dtype"], assembly.device)
     features = bank.get(method.body, method.body.digest(), assembly.dataset.test, last.test)
+    merge(method.body, config)
     backbone.scale_features(math.sqrt(FEATURE_VARIANCE / float(features.var(0).mean())))
     content = save({name: _stored(value) for name, value in backbone.state_dict().items()})
     write_bytes(path, content)

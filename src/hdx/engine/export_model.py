@@ -83,9 +83,11 @@ def merge(body: Body, config: Config) -> None:
     if not worst <= MERGE_TOLERANCE:
         raise RunError(f"adapter={adapter}: merging it changed the features by {worst:.1e} of their size; please report this")
     bare = registry.build("backbone", bare_options(config.data["backbone"])).state_dict()
-    if odd := sorted(set(bare) ^ set(body.backbone.state_dict())):
+    own = [] if body.adapter is None else [f"its {name}" for name in body.adapter.state_dict()]
+    if odd := sorted(set(bare) ^ set(body.backbone.state_dict())) + own:
         raise RunError(
-            f"adapter={adapter} cannot be merged into plain weights: {odd[0]} stays; export a run with film, bn or full"
+            f"adapter={adapter} cannot be merged into plain weights: {odd[0]} stays; export a run whose adapter folds into the "
+            "weights of its backbone"
         )
 
 

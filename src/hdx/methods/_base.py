@@ -227,8 +227,8 @@ class Method(nn.Module):
         return self.loss(logits, labels)
 
     def penalty(self) -> Tensor | float:
-        """Added once to the loss of a batch (a regulariser of the weights)."""
-        return 0.0
+        """Added once to the loss of a batch (a regulariser of the weights): by default what the adapter asks for."""
+        return self.body.penalty() if self.current is not None and self.current.inputs != "features" else 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """The recipe's optimiser over the phase's parameters, or several; the engine sets the rates before each step."""

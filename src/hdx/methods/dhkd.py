@@ -71,7 +71,8 @@ class Dhkd(Distill):
         main = self.gamma * labelled(self.loss, logits, batch.labels).sum() * batch.weight
         taught = binary_kl(extra, self.teaching(batch).logits, self.temperature, self.t2_scale)
         other = self.alpha * taught.sum() * batch.weight
-        return aligned(main, other, self.current.parameters) if self.align else main + other
+        total = aligned(main, other, self.current.parameters) if self.align else main + other
+        return total + self.penalty()
 
 
 def auxiliary_head(n_features: int, n_classes: int, kind: str) -> nn.Module:

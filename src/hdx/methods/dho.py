@@ -93,7 +93,7 @@ class Dho(Distill):
         taught = distillation(on_teacher, self.teaching(batch).logits, self.temperature)
         taught = taught if self.t2_scale else taught / self.temperature**2
         losses = self.weight_labels * labelled(self.loss, on_labels, batch.labels) + self.weight_teacher * taught
-        return self.times * losses.sum() * batch.weight
+        return self.times * losses.sum() * batch.weight + self.penalty()
 
     def end_session(self, session: Session, samples: Samples) -> None:
         """Set the mixture, and note what it and either head come to on the validation rows."""

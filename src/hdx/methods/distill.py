@@ -74,7 +74,7 @@ class Distill(Method):
         """Loss of one batch of this rank."""
         assert self.classifier is not None and isinstance(self.loss, DistillationLoss)
         student, teacher = self.both(batch)
-        return self.loss.distill(student, teacher, batch.labels, batch.epoch).sum() * batch.weight
+        return self.loss.distill(student, teacher, batch.labels, batch.epoch).sum() * batch.weight + self.penalty()
 
     def both(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """What student and teacher say of a batch."""

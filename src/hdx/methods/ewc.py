@@ -64,8 +64,8 @@ class Ewc(Finetune):
     def penalty(self) -> Tensor | float:
         """lam/2 sum F (theta - theta*)^2; with `online` F is decayed once more, as Schwarz et al. have it."""
         if self.consolidated is None:
-            return 0.0
-        return self.lam * (self.gamma if self.online else 1.0) * self.consolidated(self.consolidating())
+            return super().penalty()
+        return super().penalty() + self.lam * (self.gamma if self.online else 1.0) * self.consolidated(self.consolidating())
 
     def consolidating(self) -> dict[str, Tensor]:
         """What trains, by name: the adapter's parameters and the head's."""

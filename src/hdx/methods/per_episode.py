@@ -117,7 +117,7 @@ class PerEpisode(Method):
         """As `classify_episodes`, all episodes together."""
         labels = labels.clone()
         classifier = self._classifier(self._features(support), labels, ways, seed, numbers)
-        body = Stacked(nn.Sequential(self.body.backbone, self.body.pool), self.body.trainable, len(support))
+        body = Stacked(self.body.network(), self.body.trainable, len(support))
         scaled = self.body.precision == "16-mixed"  # small gradients would be lost without a scale
         plain = self._images(support)
 

@@ -81,7 +81,7 @@ class Prototypical(Method):
         with torch.autocast(features.device.type, enabled=False):
             logits = episode_logits(features.float(), self.sampler.ways, self.sampler.shots, self.distance)
             targets = torch.arange(self.sampler.ways, device=logits.device).repeat_interleave(self.sampler.queries)
-            return self.loss(self.scale * logits, targets).mean()
+            return self.loss(self.scale * logits, targets).mean() + self.penalty()
 
 
 def episode_logits(features: Tensor, ways: int, shots: int, distance: str) -> Tensor:

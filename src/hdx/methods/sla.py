@@ -79,7 +79,7 @@ class Sla(Method):
             own = self.head.plain(features[:, 0])
             soft = distillation(own, aggregated(joint.float()), self.temperature)
             losses = losses + self.loss(own, batch.labels) + (soft if self.t2_scale else soft / self.temperature**2)
-        return losses.sum() * batch.weight
+        return losses.sum() * batch.weight + self.penalty()
 
 
 def joint_losses(loss: Loss, joint: Tensor, labels: Tensor) -> Tensor:

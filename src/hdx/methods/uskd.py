@@ -86,7 +86,7 @@ class Uskd(Method):
         logits = self.classifier(self.body(batch.inputs))
         weak = self.classifier.parts["weak"](self.middle.features)
         losses = self.loss(logits, batch.labels) + self.soft(logits.float(), weak.float(), batch)
-        return losses.sum() * batch.weight
+        return losses.sum() * batch.weight + self.penalty()
 
     def soft(self, logits: Tensor, weak: Tensor, batch: Batch) -> Tensor:
         """[B] what comes beside the cross-entropy, of logits [B, C] of head and weak head."""
