@@ -22,12 +22,12 @@ from _common import interleaved, publish, seconds, table
 from safetensors.torch import save_file
 
 from hdx import registry
+from hdx.augments._named import Augment
 from hdx.config.config import Config
 from hdx.config.files import read_plain
 from hdx.config.paths import absolute_in, packaged
 from hdx.config.validate import load
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment
 from hdx.engine._teacher_store import store_of
 from hdx.engine.build import assemble
 from hdx.engine.fit import fit

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hdx.augments._base import Mix, View
 from hdx.datasets._base import ImageSet
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment, EvalTransform
+from hdx.datasets.transforms import EvalTransform
 from hdx.engine import ranks
-from hdx.methods._phase import Batch, Crop, Mix, Sampler, View
+from hdx.methods._phase import Batch, Crop, Sampler
 from hdx.seeds import derive, stream
 
 
@@ -55,7 +56,7 @@ class PhaseLoader:
         seed: int,
         parts: tuple[int, ...],
         device: torch.device,
-        augment: Augment | None = None,
+        augment: View | None = None,
         transform: EvalTransform | None = None,
         crops: StoredCrops | None = None,
         sampler: Sampler | None = None,

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdx.augments._base import View
+from hdx.augments._named import Augment
 from hdx.config.config import Config
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment
 from hdx.engine import ranks
 from hdx.engine.build import Assembly
 from hdx.engine.loader import PhaseLoader
@@ -79,7 +80,7 @@ class Phases:
             features=getattr(self.method.loss, "needs_features", False),
         )
 
-    def _augment(self, recipe: Recipe, taught: bool) -> Augment | None:
+    def _augment(self, recipe: Recipe, taught: bool) -> View | None:
         """Of a phase; `taught` where the teacher sees its images as well, which then suit the larger of the two."""
         names, sizes = recipe.augment, [self.method.body.transform.resize_to]
         if taught and self.teacher is not None:

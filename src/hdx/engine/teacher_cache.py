@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from hdx import digest
+from hdx.augments._base import View
 from hdx.datasets._base import ImageSet
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment
 from hdx.engine._rows import Rows
 from hdx.engine._teacher_store import store_of
 from hdx.errors import ConfigError, RunError
@@ -61,7 +61,7 @@ class TeacherCache:
         teacher: Teacher,
         images: ImageSet,
         *,
-        augment: Augment | None = None,
+        augment: View | None = None,
         crops: StoredCrops | None = None,
         features: bool = False,
     ) -> None:
@@ -173,9 +173,7 @@ def _keeps(asked: bool | None, afresh: bool) -> bool:
     return False
 
 
-def _about(
-    teacher: Teacher, images: ImageSet, augment: Augment | None, crops: StoredCrops | None, features: bool
-) -> dict[str, Any]:
+def _about(teacher: Teacher, images: ImageSet, augment: View | None, crops: StoredCrops | None, features: bool) -> dict[str, Any]:
     """Everything but versions that decides a row, in clear."""
     device = next(teacher.body.parameters()).device
     drawn = {} if augment is None or crops is None else {"augment": augment.describe(), "crop_seed": crops.seed}

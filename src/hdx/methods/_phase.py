@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hdx.augments._base import Mix, View
 from hdx.datasets._base import ImageSet
 from hdx.trainers.recipe import Recipe
 
@@ -22,34 +23,6 @@ class Sampler(Protocol):
 
     def epoch(self, labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """Positions in `labels`, an array for each of the `steps` batches; under several ranks each takes a part of each."""
-
-
-class View(Protocol):
-    """A way to look at an image: a pure function of the image and its row of numbers in [0, 1).
-
-    Attributes:
-        size: side in pixels that the body's transform resizes its images to (`EvalTransform.resize_to`).
-        n_draws: numbers that a sample takes.
-    """
-
-    size: int
-    n_draws: int
-
-    def draws(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n, n_draws] float32 in [0, 1) from a generator on the CPU."""
-
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        """[B, C, h, w] uint8 of images [B, C, H, W] uint8 and draws [B, n_draws]."""
-
-    def geometry(self, draws: Tensor, height: int, width: int) -> Tensor:
-        """[B, 2, 3]: places in what comes out to places in the image, both in [-1, 1] (x, y), as F.affine_grid has them."""
-
-
-class Mix(Protocol):
-    """Makes each image of a batch, and its targets, of that image and another one of the batch."""
-
-    def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images [B, C, h, w] uint8 and targets [B, C], mixed; `generator` lives on the CPU."""
 
 
 class Crop(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hdx.datasets.transforms import Augment
+from hdx.augments._named import Augment
 from hdx.errors import RunError
 from hdx.heads._base import Head
 from hdx.heads._episode import class_means

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as tv
 from hdx.augments import _photometric as photometric
 from hdx.augments._base import Chain, Step
 from hdx.augments._geometry import Erase, Flip, Shift, Turn, Warp
+from hdx.augments._named import Augment
 from hdx.augments._photometric import Blur, Grey, Jitter, Solarize
 from hdx.augments._policies import Drawn, table
-from hdx.datasets.transforms import Augment
 
 
 def pictures(n: int, channels: int = 3, side: int = 24, seed: int = 0) -> Tensor:

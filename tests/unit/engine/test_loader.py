@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from hdx.augments._named import Augment
 from hdx.datasets._base import Dataset
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment, EvalTransform
+from hdx.datasets.transforms import EvalTransform
 from hdx.engine import ranks
 from hdx.engine.loader import PhaseLoader
 

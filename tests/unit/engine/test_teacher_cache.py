@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from hdx.augments._named import Augment
 from hdx.backbones._base import InputSpec
 from hdx.datasets._base import Dataset
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment, EvalTransform
+from hdx.datasets.transforms import EvalTransform
 from hdx.engine import teacher_cache
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.teacher_cache import TeacherCache, Teaching

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from hdx.augments._named import Augment
 from hdx.backbones._base import InputSpec
 from hdx.datasets._base import Dataset
 from hdx.datasets._draws import StoredCrops
-from hdx.datasets.transforms import Augment, EvalTransform
+from hdx.datasets.transforms import EvalTransform
 from hdx.engine.loader import PhaseLoader
 
 CPU = torch.device("cpu")
