@@ -128,6 +128,25 @@ COMPONENTS: dict[str, dict[str, str]] = {
 }
 
 
+#: The class that every component of a group is derived from; it says which facts there are (`hdx.config.facts`).
+CONTRACTS: dict[str, str] = {
+    "dataset": "hdx.datasets._base:Dataset",
+    "backbone": "hdx.backbones._base:Backbone",
+    "pool": "hdx.pools._base:Pool",
+    "adapter": "hdx.adapters._base:Adapter",
+    "head": "hdx.heads._base:Head",
+    "method": "hdx.methods._base:Method",
+    "memory": "hdx.memories._base:Memory",
+    "protocol": "hdx.protocols._base:Protocol",
+    "teacher": "hdx.teachers._base:Teacher",
+    "loss": "hdx.losses._base:Loss",
+    "trainer": "hdx.trainers.recipe:Recipe",
+    "ops": "hdx.ops.options:Ops",
+    "tracker": "hdx.trackers._base:Tracker",
+    "launcher": "hdx.launchers._base:Launcher",
+}
+
+
 @lru_cache(maxsize=1)
 def components() -> dict[str, dict[str, str]]:
     """All groups with their `{name: "module:Class"}`, hdx's own and third-party ones.

@@ -68,9 +68,7 @@ def test_stopped_between_sessions_it_goes_on_with_what_it_kept(how: tuple[str, .
 
 
 def test_a_memory_without_room_is_no_memory(tmp_path: Path) -> None:
-    without = train(tmp_path, *QUICK[:-2], "trainer.epochs=2", "memory=none")
     empty = train(tmp_path, *QUICK[:-1], "memory.size=0")
-    assert [session["acc"] for session in empty["sessions"]] == [session["acc"] for session in without["sessions"]]
     assert empty["memory_images"] == empty["memory_bytes"] == 0
     naive = train(tmp_path, "+exp=cil_finetune", *QUICK[1:-1])
     assert [session["acc"] for session in empty["sessions"]] == [session["acc"] for session in naive["sessions"]]

@@ -12,7 +12,6 @@ import pytest
 
 from hdx import registry
 from hdx.config import files, paths, schema
-from hdx.config.checks import EPISODE_HEADS, TEACHER_LOSSES
 from hdx.config.files import read_plain
 from hdx.config.validate import load
 
@@ -31,6 +30,14 @@ def identify(file: Path) -> str:
 def plain(value: Any) -> Any:
     """YAML knows no tuples, and constructors may have them as defaults."""
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def fact(group: str, name: str, fact: str) -> Any:
+    """What the component behind a config file says of itself."""
+    return schema.describe(group, read_plain(CONF / group / f"{name}.yaml")["name"]).facts[fact]
+
+
+COMPARING = [name for name in files.names("loss", [CONF]) if "teacher" in fact("loss", name, "needs")]
 
 
 def presets_of(command: str) -> list[str]:
@@ -143,16 +150,16 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("method", "finetune"): ["adapter=film"],
         ("method", "joint"): ["adapter=film"],
         ("method", "cumulative"): ["adapter=film"],
-        ("method", "replay"): ["adapter=film"],
+        ("method", "replay"): ["adapter=film", "memory=replay"],
         ("memory", "replay"): ["adapter=film", "method=replay"],
         ("method", "per_episode"): ["adapter=film", "protocol=episodic"],
         ("method", "prototypical"): ["adapter=full"],
         ("method", "normsoftmax"): ["adapter=full"],
-        ("method", "icarl"): ["adapter=full"],
-        ("method", "der_pp"): ["adapter=full", "head=linear"],
-        ("method", "der"): ["adapter=full", "head=linear"],
+        ("method", "icarl"): ["adapter=full", "memory=replay"],
+        ("method", "der_pp"): ["adapter=full", "head=linear", "memory=replay"],
+        ("method", "der"): ["adapter=full", "head=linear", "memory=replay"],
         ("method", "lwf"): ["adapter=full", "head=linear"],
-        ("method", "wa"): ["adapter=full", "head=linear"],
+        ("method", "wa"): ["adapter=full", "head=linear", "memory=replay"],
         ("method", "ewc"): ["adapter=full", "head=linear"],
         ("method", "dho"): ["adapter=full", "head=dual", "teacher=kd_teacher", "method.alpha=0.5", "method.beta=1"],
         ("method", "dhkd"): ["adapter=full", "head=linear", "teacher=kd_teacher"],
@@ -161,7 +168,11 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("head", "dual"): [*TAUGHT[:1], "teacher=kd_teacher", "method=dho", "method.alpha=0.5", "method.beta=1"],
         ("head", "rotations"): ["adapter=full", "method=sla"],
         ("method", "distill"): ["adapter=full", "head=linear", "teacher=kd_teacher", "loss=kd"],
-        **{("loss", name): [*TAUGHT[:3], "teacher=kd_teacher"] for name in TEACHER_LOSSES},
+        **{
+            ("loss", name): [*TAUGHT[:3], "teacher=kd_teacher"]
+            for name in files.names("loss", [CONF])
+            if "teacher" in fact("loss", name, "needs")
+        },
         **{("teacher", name): TAUGHT for name in files.names("teacher", [CONF]) if name != "none"},
         ("teacher", "run"): [*TAUGHT, "teacher.run=kd_teacher"],
         ("teacher", "model"): [*TAUGHT, "teacher.checkpoint=model.safetensors"],
@@ -169,7 +180,7 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
-    if group == "head" and read_plain(file)["name"] in EPISODE_HEADS:
+    if group == "head" and fact("head", name, "kind") == "episode":
         beside = ["protocol=episodic"]
     if beside == ["backbone=vit_small"] and not (CONF / "backbone" / "vit_small.yaml").exists():
         beside = ["backbone=timm"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from hdx.backbones._base import Backbone
+from hdx.rules import Rule
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -21,11 +22,16 @@ class Adapter(nn.Module):
     `forward`. Hooks are methods of modules of the body, which a copy of the body copies too; it refuses others (`foreign_hooks`).
 
     Attributes:
-        trains: whether anything of the body trains with it; a config in which nothing trains is refused.
         n_extra_tokens: tokens that `forward` puts after the backbone's prefix tokens; pools skip them as they skip those.
+
+    Facts, read from source (`hdx.config.facts`):
+        layout: the layout of the backbones that it goes with: map, tokens or any.
+        trains: whether anything of the body trains with it; a config in which nothing trains is refused.
     """
 
+    layout: ClassVar[Literal["map", "tokens", "any"]] = "any"
     trains: ClassVar[bool] = True
+    rules: ClassVar[tuple[Rule, ...]] = ()
     n_extra_tokens: int = 0
 
     def __init__(self) -> None:

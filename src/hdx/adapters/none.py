@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import nn
 
 from hdx.adapters._base import Adapter
@@ -16,7 +14,7 @@ class NoAdapter(Adapter):
     Source: the "no adaptation" arm of Panos et al. 2023.
     """
 
-    trains: ClassVar[bool] = False
+    trains = False
 
     def attach(self, backbone: Backbone) -> list[nn.Parameter]:
         """Freeze the backbone; returns no parameters."""

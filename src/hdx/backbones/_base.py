@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from hdx.errors import ConfigError
+from hdx.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,18 @@ class Backbone(nn.Module):
 
     Attributes:
         n_features: D.
-        layout: "map" or "tokens".
+        layout: "map" or "tokens"; on the class None where the options decide, as of a timm model.
         n_prefix_tokens: tokens before the patch tokens (cls, registers); 0 for maps.
-        has_cls: whether the first token is a class token.
+        has_cls: whether the first token is a class token; on the class None where the options decide.
         input_spec: see InputSpec.
     """
 
     n_features: int
-    layout: Literal["map", "tokens"] = "map"
+    layout: Literal["map", "tokens"] | None = "map"
     n_prefix_tokens: int = 0
-    has_cls: bool = False
+    has_cls: bool | None = False
     input_spec: InputSpec
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ class Timm(Backbone):
         image_size: side in pixels of what the body sees; None: the size of timm's config.
     """
 
+    layout = None
+    has_cls = None
+
     def __init__(
         self,
         *,
@@ -77,6 +80,7 @@ class Timm(Backbone):
         self.body.zero_grad(set_to_none=True)
         self.body.train()
         self.layout = "tokens" if features.ndim == 3 else "map"
+        self.has_cls = False
         if self.layout == "tokens":
             self.n_prefix_tokens = int(getattr(self.body, "num_prefix_tokens", 0))
             self.has_cls = self.n_prefix_tokens > 0 and getattr(self.body, "cls_token", None) is not None

@@ -7,13 +7,15 @@ the `Args:` section of the class docstring.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from hdx import registry
-from hdx.config import docstring, source, types
+from hdx.config import docstring, facts, source, types
 from hdx.errors import ConfigError
+from hdx.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class ComponentInfo:
     Attributes:
         trains, keeps, certainty: of a method, and of a head in closed form: what trains when, what of earlier sessions is
             kept, and where the formula was read; empty where its docstring does not say.
+        facts: the literals assigned on the class and its bases (`hdx.config.facts`).
+        rules: which of its options go together (`hdx.rules`).
     """
 
     name: str
@@ -65,6 +69,8 @@ class ComponentInfo:
     trains: str = ""
     keeps: str = ""
     certainty: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
     def option(self, name: str) -> Option | None:
         """The option of that name, or None."""
@@ -90,10 +96,12 @@ def _describe(module: str, cls: str, name: str, group: str) -> ComponentInfo:
     for doc in reversed(docs):
         meanings.update(docstring.arguments(doc))
     origin = next((text for doc in docs if (text := docstring.source(doc))), "")
-    facts = {label.lower(): docstring.labelled(docs[0], label).removesuffix(".") for label in ("Trains", "Keeps", "Certainty")}
-    licence = next((value for _, node in lineage for key, value in source.assignments(node) if key == "licence"), None)
-    terms = str(ast.literal_eval(licence)) if isinstance(licence, ast.Constant) else ""
-    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, _options(lineage, meanings), terms, **facts)
+    said = {label.lower(): docstring.labelled(docs[0], label).removesuffix(".") for label in ("Trains", "Keeps", "Certainty")}
+    contract = registry.CONTRACTS.get(group, "")
+    known, options = facts.read(lineage, contract), _options(lineage, meanings)
+    rules = facts.rules(lineage, [option.name for option in options], contract)
+    licence = str(known.get("licence", ""))
+    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, options, licence, **said, facts=known, rules=rules)
 
 
 def _options(lineage: list[tuple[source.Module, ast.ClassDef]], meanings: dict[str, str]) -> tuple[Option, ...]:

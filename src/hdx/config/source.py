@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib.util
 import typing
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from hdx import options
 from hdx.errors import ConfigError
 
 _TYPES = {name: getattr(builtins, name) for name in ("int", "float", "bool", "str", "list", "tuple", "dict", "object")}
-_TYPING = {name: getattr(typing, name) for name in ("Annotated", "Any", "Literal", "Optional", "Union")}
+_TYPING = {name: getattr(typing, name) for name in ("Annotated", "Any", "ClassVar", "Literal", "Optional", "Union")}
 _BOUNDED = {name: value for name, value in vars(options).items() if not name.startswith("_")}
 
 
@@ -73,6 +74,15 @@ def evaluate_literal(expression: ast.expr, where: Module) -> Any:
         if found is not None:
             return evaluate_literal(*found)
     return ast.literal_eval(expression)
+
+
+def facts(node: ast.ClassDef, where: Module) -> dict[str, Any]:
+    """The literals assigned on a class itself, by name."""
+    found = {}
+    for name, value in assignments(node):
+        with contextlib.suppress(ValueError, TypeError):  # anything but a literal
+            found[name] = evaluate_literal(value, where)
+    return found
 
 
 class _Names(Mapping[str, Any]):

@@ -12,6 +12,7 @@ from hdx import registry
 from hdx.config import checks, inert, schema, types
 from hdx.config.compose import Composed, attempt
 from hdx.config.config import Config
+from hdx.config.teacher import teacher_config
 from hdx.errors import ConfigError
 from hdx.store.trust import check_identity
 
@@ -58,8 +59,10 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])
-    config = validate(Composed(_with_later_options(data), dict(choices), str(exp), places))
-    return Config(config.data, config.exp, config.choices, saved_hash=str(group))
+    fitted, problems, _ = judge(Composed(_with_later_options(data), dict(choices), str(exp), places))
+    if problems:
+        raise ConfigError(problems)
+    return Config(fitted, str(exp), dict(choices), saved_hash=str(group))
 
 
 def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +109,11 @@ def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, A
         data[group] = {"name": info.name, **fitted}
         problems += wrong
     clashes = [] if problems or unsure else checks.problems(data)
+    if not (problems or unsure or clashes):
+        try:
+            teacher_config(data)
+        except ConfigError as error:
+            clashes = error.problems[:1]
     return {key: data[key] for key in composed.data if key in data}, problems, clashes
 
 

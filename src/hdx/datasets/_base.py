@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hdx import digest
+from hdx.rules import Rule, only_when
 
 
 class ImageSet(ABC):
@@ -71,6 +72,7 @@ class Dataset(ABC):
     notes: Mapping[str, Any] = MappingProxyType({})
     train: ImageSet
     test: ImageSet
+    rules: ClassVar[tuple[Rule, ...]] = (only_when("memory_gb", storage="auto"),)
 
     def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
         self.data_dir = data_dir

@@ -20,6 +20,7 @@ from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
 from hdx.options import OpenFraction, PositiveFloat, PositiveInt
+from hdx.rules import needed
 
 logger = logging.getLogger("hdx")
 
@@ -54,6 +55,7 @@ class Folder(Dataset):
     """
 
     licence = "that of your images"
+    rules = (needed("path", "dataset.path=DIR or dataset.path=FILE.zip, with a folder a class"),)
 
     def __init__(
         self,

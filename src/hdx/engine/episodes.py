@@ -70,7 +70,7 @@ class EpisodeLoop(Loop):
     @property
     def adapts(self) -> bool:
         """Whether something trains on every episode's support: the body too, where it has parameters that may."""
-        return bool(getattr(self.method, "adapts_episodes", False))
+        return self.method.trains_in == "episodes"
 
     @property
     def joint(self) -> bool:

@@ -77,7 +77,7 @@ class Phases:
             self.dataset.train,
             augment=self._augment(recipe, taught=True),
             crops=_crops(recipe),
-            features=getattr(self.method.loss, "needs_features", False),
+            features="features" in self.method.loss.needs,
         )
 
     def _augment(self, recipe: Recipe, taught: bool) -> View | None:

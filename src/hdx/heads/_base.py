@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from hdx.rules import Rule
+
 
 class Head(nn.Module):
     """Features [B, D] to logits [B, C_seen]; classes are numbered in order of arrival.
@@ -20,12 +22,18 @@ class Head(nn.Module):
     Args:
         n_features: D.
 
-    Attributes:
+    Facts, read from source (`hdx.config.facts`):
+        kind: see above.
+        only_with: the one method that trains it, which names it in its `heads`; empty for a head that any method may train.
+        input: what it reads, pooled features or the tokens before the pool.
         joint: whether logits of `classify` and of `forward` can be compared, so that novel and base classes are scored together.
     """
 
     kind: ClassVar[Literal["statistics", "gradient", "episode"]]
+    only_with: ClassVar[str] = ""
+    input: ClassVar[Literal["features", "tokens"]] = "features"
     joint: ClassVar[bool] = False
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init__(self, n_features: int) -> None:
         super().__init__()

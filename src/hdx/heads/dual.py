@@ -27,6 +27,7 @@ class Dual(Head):
     """
 
     kind = "gradient"
+    only_with = "dho"
     alpha: Tensor
     beta: Tensor
 

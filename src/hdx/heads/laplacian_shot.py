@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from hdx.heads._episode import EpisodeHead
 from hdx.heads._laplacian import laplacian_bound, nearest_others
 from hdx.options import NonNegativeFloat, NonNegativeInt, PositiveInt
+from hdx.rules import ANY, only_when
 
 
 class LaplacianShot(EpisodeHead):
@@ -32,6 +33,8 @@ class LaplacianShot(EpisodeHead):
         centre: what is subtracted first: nothing, or the mean feature of the base classes' images.
         normalise: L2-normalise features, after the centring.
     """
+
+    rules = (only_when("knn", lam=ANY),)
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class Rotations(GradientHead):
         predict: aggregated, single or distilled.
     """
 
+    only_with = "sla"
+
     def __init__(self, n_features: int, *, predict: Literal["aggregated", "single", "distilled"] = "aggregated") -> None:
         super().__init__(n_features)
         self.predict = predict

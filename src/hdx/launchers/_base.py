@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hdx.config.config import Config
 from hdx.errors import ConfigError
+from hdx.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ Told = Callable[[Task, dict[str, Any]], None]
 
 class Launcher(ABC):
     """Starts the runs of a sweep and waits for them. Options are keyword arguments, as for every component."""
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     @abstractmethod
     def launch(self, tasks: Sequence[Task], rules: Rules, told: Told) -> None:

@@ -10,9 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hdx.rules import Rule
+
 
 class Loss(nn.Module):
-    """One value per sample, so that ranks with unequal shards weigh every sample alike."""
+    """One value per sample, so that ranks with unequal shards weigh every sample alike.
+
+    Facts, read from source (`hdx.config.facts`):
+        needs: what it compares beside logits and labels: "teacher", "features" (of student and teacher), "layers".
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -40,12 +49,10 @@ class DistillationLoss(Loss):
     """A loss of a student's outputs beside a teacher's, one value per sample.
 
     A label of -1 marks a sample without one: terms that need the label are 0 for it. No gradient flows into the teacher.
-
-    Attributes:
-        needs_features: whether `distill` reads `Outputs.features` of both.
+    `distill` reads `Outputs.features` of both where `needs` has "features".
     """
 
-    needs_features: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def prepare(self, student_features: int, teacher_features: int, n_classes: int) -> None:  # noqa: B027
         """Make the loss's own parameters, where it has any, before a phase; they train along with the student.

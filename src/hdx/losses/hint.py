@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +26,7 @@ class Hint(DistillationLoss):
         normalise: compare directions.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs = ("teacher", "features")
 
     def __init__(self, *, weight: NonNegativeFloat = 1.0, normalise: bool = False) -> None:
         super().__init__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,7 +28,7 @@ class RKD(DistillationLoss):
         ce: weight of the cross-entropy, of samples with a label.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs = ("teacher", "features")
 
     def __init__(self, *, distance: NonNegativeFloat = 25.0, angle: NonNegativeFloat = 50.0, ce: NonNegativeFloat = 1.0) -> None:
         super().__init__()

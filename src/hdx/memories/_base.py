@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hdx.protocols._base import Session
+from hdx.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Memory(ABC):
             the first ones of a class are those to keep when room grows scarce.
         labels: [M] their dataset labels.
     """
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init__(self) -> None:
         self.rows = np.zeros(0, np.int64)

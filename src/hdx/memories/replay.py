@@ -12,6 +12,7 @@ from hdx.memories._base import Memory, Samples
 from hdx.memories._herding import herd
 from hdx.options import NonNegativeInt, PositiveInt
 from hdx.protocols._base import Session
+from hdx.rules import one_of, only_when
 from hdx.seeds import stream
 
 LAST = np.iinfo(np.int64).max
@@ -37,6 +38,17 @@ class Replay(Memory):
             images ever seen.
         balanced: classes share the room; false makes the reservoir one of the whole stream.
     """
+
+    rules = (
+        one_of("size", "per_class", "bytes", say="is bounded by one of size, per_class and bytes"),
+        only_when("balanced", choice="reservoir", why="is for memory.choice=reservoir, not {choice}"),
+        only_when(
+            "balanced",
+            per_class=None,
+            why="leaves shares to chance, and {per_class} sets them",
+            fix="take memory.size or memory.bytes",
+        ),
+    )
 
     def __init__(
         self,

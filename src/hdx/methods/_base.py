@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from hdx.methods._parts import Parts
 from hdx.methods._phase import Batch, Phase, Sampler
 from hdx.methods._work import Work
 from hdx.protocols._base import Session
+from hdx.rules import Rule
 from hdx.trainers.recipe import Recipe
 
 __all__ = ["Batch", "Method", "Phase", "Previous", "Sampler", "Work"]
@@ -50,7 +51,7 @@ class Previous:
 
 
 class Method(nn.Module):
-    """When the body trains, and on what. Subclasses define `phases` and `trains_body`; the engine does the rest.
+    """When the body trains, and on what. Subclasses define `trains_in` and `phases`; the engine does the rest.
 
     Args:
         parts: the other components of the run.
@@ -66,19 +67,38 @@ class Method(nn.Module):
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
         selection: what was chosen or measured on a session's validation rows, for its record; a method that looks at them sets it
             in `end_session`.
-        uses_teacher: whether the method looks at it; a config with a teacher that nobody listens to is refused.
-        uses_memory: whether the method looks at it; a config with a memory that nobody uses is refused.
-        keeps_previous: whether `previous` is kept.
         steps_itself: whether `training_step` makes its own backward passes and steps, by `descend`: several optimisers, bilevel
             problems. Such a method trains on one device.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
+
+    Facts, read from source (`hdx.config.facts`), by which a config that makes no sense is refused before any work:
+        trains_in: the sessions in which the body trains: never, first, every, or each of the few-shot episodes on its own.
+        trains_head: whether a gradient head trains together with the body; else it trains on cached features, if at all.
+        heads: the kinds of heads that the method can do something with, or their names.
+        gives: what its training hands the loss beside logits and labels (see `Loss.needs`); a loss must use a teacher that is
+            handed to it.
+        uses_memory, needs_memory: whether the method looks at it, and whether without one it would be another method.
+        uses_teacher: whether it learns from one, which must then be there.
+        sees_all: whether it trains on data of all sessions, as often as it likes: a bound.
+        needs_unlabelled: whether it has no meaning without rows whose labels are hidden.
+        needs_text: whether it needs vectors of the classes' names.
+        keeps_previous: whether `previous` is kept.
     """
 
+    trains_in: ClassVar[Literal["never", "first", "every", "episodes"]] = "never"
+    trains_head: ClassVar[bool] = False
+    heads: ClassVar[tuple[str, ...]] = ("statistics", "gradient", "episode")
+    gives: ClassVar[tuple[str, ...]] = ()
     uses_memory: ClassVar[bool] = False
+    needs_memory: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
+    sees_all: ClassVar[bool] = False
+    needs_unlabelled: ClassVar[bool] = False
+    needs_text: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
     steps_itself: ClassVar[bool] = False
     resets_head: bool = False
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -99,7 +119,7 @@ class Method(nn.Module):
 
     def trains_body(self, session: int) -> bool:
         """Whether the body changes in this session; where it does not, features of earlier sessions stay valid."""
-        return False
+        return self.trains_in == "every" or (self.trains_in == "first" and session == 0)
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:  # noqa: B027
         """Called before any work, with the labels [N] of the train split. Raises: ConfigError for sessions it cannot train on."""

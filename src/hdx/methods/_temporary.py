@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from hdx.heads.lda import LDA
 
+#: Why an option of the temporary head has no effect (`hdx.rules`).
+OF_ANOTHER_HEAD = "is of a temporary head, and {head} is trained in its place"
+
 
 def temporary_classifier(n_features: int, n_classes: int, dropout: float) -> nn.Sequential:
     """Dropout and a linear layer, thrown away after the phase (FSA's session-1 head)."""

@@ -6,9 +6,10 @@ import numpy as np
 
 from hdx.methods._base import Method, Phase
 from hdx.methods._parts import Parts
-from hdx.methods._temporary import temporary_classifier
+from hdx.methods._temporary import OF_ANOTHER_HEAD, temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 
 class Cumulative(Method):
@@ -28,16 +29,16 @@ class Cumulative(Method):
         dropout: probability before the temporary head.
     """
 
+    trains_in = "every"
+    trains_head = True
+    sees_all = True
     resets_head = True
+    rules = (only_when("dropout", {"head.kind": ("statistics", "episode")}, why=OF_ANOTHER_HEAD, fix="take head=lda"),)
 
     def __init__(self, parts: Parts, *, dropout: Fraction = 0.5) -> None:
         super().__init__(parts)
         self.dropout = dropout
         self.seen = np.zeros(0, np.int64)  # rows; `phases` sets them in every session, so that they need no checkpoint
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Body and head on the images of all sessions so far, each once an epoch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,11 @@ class DerPP(Method):
             class that is surely wrong; zero; or free, no target, so that nothing but beta keeps new classes from old samples.
     """
 
-    uses_memory: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    heads = ("gradient",)
+    needs_memory = True
+    uses_memory = True
     stored: Tensor
 
     def __init__(
@@ -60,10 +64,6 @@ class DerPP(Method):
         self.register_buffer("stored", torch.empty(0, 0), persistent=False)  # [M, C], NaN for classes that came later
         self.stored_rows = np.zeros(0, np.int64)  # [M] the rows that they are of
         self.n_own, self.terms = 0, [(1.0, 0.0)]
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Body and head on the session's images, and on the memory's rows once for each term that replays them.

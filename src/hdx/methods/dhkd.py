@@ -39,6 +39,8 @@ class Dhkd(Distill):
         align: take out of the teacher's gradient what goes against the labels'.
     """
 
+    gives = ()
+
     def __init__(
         self,
         parts: Parts,

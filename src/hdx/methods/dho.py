@@ -16,6 +16,12 @@ from hdx.methods._parts import Parts
 from hdx.methods.distill import Distill, labelled
 from hdx.options import Fraction, NonNegativeFloat, PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import NOTHING, refuse
+
+CHOOSES = (
+    "{method} chooses alpha and beta on validation rows, and the protocol holds out none: take protocol=offline "
+    "protocol.validation=0.1, or give method.alpha and method.beta"
+)
 
 
 class Dho(Distill):
@@ -47,7 +53,13 @@ class Dho(Distill):
         beta: temperature of the teacher's head in the mixture; null chooses it on validation rows.
     """
 
+    heads = ("dual",)
+    gives = ()
     head: Dual
+    rules = (
+        refuse({"alpha": None, "protocol.validation": NOTHING}, CHOOSES),
+        refuse({"beta": None, "protocol.validation": NOTHING}, CHOOSES),
+    )
 
     def __init__(
         self,

@@ -30,12 +30,12 @@ class Distill(Method):
         for ImageNet cycle the labelled loader.
     """
 
-    uses_memory: ClassVar[bool] = True
-    uses_teacher: ClassVar[bool] = True
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
+    trains_in = "every"
+    trains_head = True
+    heads = ("gradient",)
+    gives: ClassVar[tuple[str, ...]] = ("teacher", "features")
+    uses_memory = True
+    uses_teacher = True
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError for a loss without a teacher's part, or batches that have no half."""

@@ -16,6 +16,7 @@ from hdx.methods._parts import Parts
 from hdx.methods.finetune import Finetune
 from hdx.options import Fraction, NonNegativeFloat, PositiveInt
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 STATE = "ewc."
 
@@ -44,6 +45,9 @@ class Ewc(Finetune):
         fisher_samples: how many of a session's images, drawn by the seed, F is a mean over, at most.
         mask: old takes the softmax, of the loss and of F, over the classes of the session alone; none over all classes seen.
     """
+
+    heads = ("gradient",)
+    rules = (only_when("gamma", online=True, why="is the decay of method.online=true"),)
 
     def __init__(
         self,

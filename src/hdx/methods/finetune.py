@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from hdx.methods._base import Method, Phase
 from hdx.methods._parts import Parts
-from hdx.methods._temporary import temporary_classifier
+from hdx.methods._temporary import OF_ANOTHER_HEAD, temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
+from hdx.rules import Rule, only_when
 
 
 class Finetune(Method):
@@ -35,6 +36,18 @@ class Finetune(Method):
         mask: old takes the softmax over the classes of the session alone, none over all classes seen; a gradient head only.
     """
 
+    trains_in = "every"
+    trains_head = True
+    rules: ClassVar[tuple[Rule, ...]] = (
+        only_when(
+            "mask",
+            {"head.kind": "gradient"},
+            why="masks the logits of a trained head, and {head} is solved",
+            fix="take head=linear",
+        ),
+        only_when("dropout", {"head.kind": ("statistics", "episode")}, why=OF_ANOTHER_HEAD, fix="take head=lda"),
+    )
+
     def __init__(
         self,
         parts: Parts,
@@ -45,10 +58,6 @@ class Finetune(Method):
         super().__init__(parts)
         self.dropout, self.mask = dropout, mask
         self.columns: Tensor | None = None
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Body and head on the session's images."""

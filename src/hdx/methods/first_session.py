@@ -14,6 +14,7 @@ from hdx.methods._parts import Parts
 from hdx.methods._temporary import start_from_lda, temporary_classifier
 from hdx.options import Fraction, PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 
 class FirstSession(Method):
@@ -36,6 +37,12 @@ class FirstSession(Method):
         scale: inverse temperature of the cosine classifier.
     """
 
+    trains_in = "first"
+    rules = (
+        only_when("head_start", classifier="linear", why="sets a linear classifier, not {classifier}"),
+        only_when("scale", classifier="cosine"),
+    )
+
     def __init__(
         self,
         parts: Parts,
@@ -48,10 +55,6 @@ class FirstSession(Method):
         super().__init__(parts)
         self.dropout, self.head_start = dropout, head_start
         self.temporary, self.scale = classifier, scale
-
-    def trains_body(self, session: int) -> bool:
-        """Only in the first session."""
-        return session == 0
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Session 1: the body with the temporary head, then the gradient head if there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from hdx.methods._base import Method, Phase
 from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 
 class ICaRL(Method):
@@ -33,7 +34,7 @@ class ICaRL(Method):
     over all classes + KL(softmax(z_old / T) || softmax(z / T)) over the old ones, without T^2, as re-implementations have it.
 
     Where the paper is silent: a session's own sample of an old class (a class seen again) has target 1 for that class, in place
-    of the previous model's output; a class without exemplars is never predicted; without a memory, or with one of size 0, each
+    of the previous model's output; a class without exemplars is never predicted; with a memory of size 0 each
     class keeps the mean of its own samples under the body of its time. The authors also average each exemplar with its mirror
     image; here it counts as it is.
 
@@ -48,8 +49,12 @@ class ICaRL(Method):
         temperature: T of the distillation with activation=softmax.
     """
 
-    uses_memory: ClassVar[bool] = True
-    keeps_previous: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    needs_memory = True
+    uses_memory = True
+    keeps_previous = True
+    rules = (only_when("loss.label_smoothing", activation="softmax"), only_when("temperature", activation="softmax"))
 
     def __init__(
         self,
@@ -62,10 +67,6 @@ class ICaRL(Method):
         self.activation, self.temperature = activation, temperature
         self.linear = None if self.head.kind == "gradient" else Linear(self.body.n_features)
         self.n_own = 0
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     @property
     def trained_head(self) -> Head:

@@ -27,6 +27,8 @@ class Joint(FirstSession):
         scale: inverse temperature of the cosine classifier.
     """
 
+    sees_all = True
+
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Session 1: the body on everything; then a gradient head, if there is one, on all data seen."""
         seen = np.concatenate([past.train for past in sessions[: session.index + 1]])

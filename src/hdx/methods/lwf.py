@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -32,7 +32,8 @@ class Lwf(Finetune):
             logits; none over all classes seen.
     """
 
-    keeps_previous: ClassVar[bool] = True
+    heads = ("gradient",)
+    keeps_previous = True
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from hdx.methods._parts import Parts
 from hdx.methods._samplers import BalancedSampler
 from hdx.options import NonNegativeInt, PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import same
 
 HOPELESS = 0.5  # largest probability of the right class under which a scale is refused
 
@@ -39,6 +40,9 @@ class NormSoftmax(Method):
         per_class: images of a class in a batch of trainer.batch_size images; 0 shuffles plainly.
     """
 
+    trains_in = "first"
+    rules = (same("layer_norm", "head.layer_norm", say="{layer_norm} trains another embedding than {head.layer_norm} scores"),)
+
     def __init__(
         self,
         parts: Parts,
@@ -49,10 +53,6 @@ class NormSoftmax(Method):
     ) -> None:
         super().__init__(parts)
         self.scale, self.layer_norm, self.per_class = scale, layer_norm, per_class
-
-    def trains_body(self, session: int) -> bool:
-        """Only in the first session."""
-        return session == 0
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError for one class, a scale too small for the classes, or batches of fewer than two classes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from hdx.methods._parts import Parts
 from hdx.methods._stacked import Stacked, build_optimizer, clip_each
 from hdx.options import PositiveFloat, PositiveInt
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 from hdx.seeds import derive
 
 
@@ -48,7 +49,9 @@ class PerEpisode(Method):
             means: logits are squared distances over both. At their own scale long features have no loss and no gradient.
     """
 
-    adapts_episodes: ClassVar[bool] = True
+    trains_in = "episodes"
+    trains_head = True
+    rules = (only_when("temperature", head_start="prototypes"),)
 
     def __init__(
         self,

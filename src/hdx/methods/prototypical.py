@@ -37,6 +37,8 @@ class Prototypical(Method):
         scale: the logits are this times the negative distance or the cosine; null takes 1 for euclidean and 10 for cosine.
     """
 
+    trains_in = "first"
+
     def __init__(
         self,
         parts: Parts,
@@ -52,10 +54,6 @@ class Prototypical(Method):
         self.sampler = EpisodeSampler(ways, shots, queries, episodes_per_epoch)
         self.distance = distance
         self.scale = scale if scale is not None else {"euclidean": 1.0, "cosine": 10.0}[distance]
-
-    def trains_body(self, session: int) -> bool:
-        """Only in the first session."""
-        return session == 0
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError when the first session has too few classes, or too few images of one."""

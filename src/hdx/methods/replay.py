@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from torch import nn
 
@@ -11,9 +9,10 @@ from hdx.errors import ConfigError
 from hdx.memories._base import Samples
 from hdx.methods._base import Method, Phase
 from hdx.methods._parts import Parts
-from hdx.methods._temporary import temporary_classifier
+from hdx.methods._temporary import OF_ANOTHER_HEAD, temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 
 class ReplayMethod(Method):
@@ -21,7 +20,7 @@ class ReplayMethod(Method):
 
     Each image, new or kept, comes once an epoch; with `half` every batch is half new images, each once an epoch, and half
     draws from the memory with replacement, uniform over its images, so that few kept images weigh as much as many new ones.
-    Without a memory, or with one of size 0, this is `finetune`.
+    With a memory of size 0 this is `finetune`.
 
     With a gradient head body and head train together, over all classes seen. With a statistics head the body trains through a
     temporary head over the classes seen, and the head then learns anew, under the body as it is, from the session's images and
@@ -38,7 +37,11 @@ class ReplayMethod(Method):
         dropout: probability before the temporary head.
     """
 
-    uses_memory: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    needs_memory = True
+    uses_memory = True
+    rules = (only_when("dropout", {"head.kind": ("statistics", "episode")}, why=OF_ANOTHER_HEAD, fix="take head=lda"),)
 
     def __init__(
         self,
@@ -49,10 +52,6 @@ class ReplayMethod(Method):
     ) -> None:
         super().__init__(parts)
         self.halves, self.dropout = half, dropout
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError for batches that have no half."""

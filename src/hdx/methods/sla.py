@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +14,7 @@ from hdx.methods._base import Batch, Method, Phase
 from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import only_when
 
 
 class Sla(Method):
@@ -39,8 +38,15 @@ class Sla(Method):
         t2_scale: multiply the KL by T^2.
     """
 
-    uses_memory: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    heads = ("rotations",)
+    uses_memory = True
     head: Rotations
+    rules = (
+        only_when("temperature", {"head.predict": "distilled"}),
+        only_when("t2_scale", {"head.predict": "distilled"}),
+    )
 
     def __init__(
         self,
@@ -53,10 +59,6 @@ class Sla(Method):
         super().__init__(parts)
         self.large, self.temperature, self.t2_scale = large, temperature, t2_scale
         self.body.views = self.head.views if isinstance(self.head, Rotations) else 1
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError for another head."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -42,7 +40,10 @@ class Uskd(Method):
         mu: weight of the weak head's loss; 0.1 for CIFAR-100, 0.005 for ImageNet.
     """
 
-    uses_memory: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    heads = ("gradient",)
+    uses_memory = True
 
     def __init__(
         self,
@@ -55,10 +56,6 @@ class Uskd(Method):
         super().__init__(parts)
         self.alpha, self.beta, self.mu = alpha, beta, mu
         self.middle: Middle | None = None
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError for a backbone without a middle."""

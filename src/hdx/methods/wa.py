@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,7 @@ from hdx.methods._base import Method, Phase
 from hdx.methods._parts import Parts
 from hdx.options import PositiveFloat
 from hdx.protocols._base import Session
+from hdx.rules import refuse
 
 
 class Wa(Method):
@@ -34,8 +33,18 @@ class Wa(Method):
         t2_scale: multiply the distillation by T^2 (Hinton et al. 2015), which PyCIL does not.
     """
 
-    uses_memory: ClassVar[bool] = True
-    keeps_previous: ClassVar[bool] = True
+    trains_in = "every"
+    trains_head = True
+    heads = ("gradient",)
+    uses_memory = True
+    needs_memory = True
+    keeps_previous = True
+    rules = (
+        refuse(
+            {"head.name": "cosine"},
+            "{method} aligns the norms of the head's rows, which head=cosine does not look at: take head=linear",
+        ),
+    )
 
     def __init__(
         self,
@@ -47,10 +56,6 @@ class Wa(Method):
         super().__init__(parts)
         self.temperature, self.t2_scale = temperature, t2_scale
         self.old_share = 0.0
-
-    def trains_body(self, session: int) -> bool:
-        """In every session."""
-        return True
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Body and head together on the images of session and memory."""

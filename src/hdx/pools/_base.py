@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from hdx.backbones._base import Backbone
+from hdx.rules import Rule
 
 
 class Pool(nn.Module):
@@ -14,7 +16,15 @@ class Pool(nn.Module):
 
     Args:
         backbone: whose layout, width and prefix tokens the pool reads; it is not kept.
+
+    Facts, read from source (`hdx.config.facts`):
+        needs_cls: whether it reads the class token.
+        trains_by: the option with which it has parameters that train along with the body; empty where it has none.
     """
+
+    trains_by: ClassVar[str] = ""
+    needs_cls: ClassVar[bool] = False
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     n_features: int
 

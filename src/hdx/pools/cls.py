@@ -18,6 +18,8 @@ class Cls(Pool):
         backbone: whose first token is the class token.
     """
 
+    needs_cls = True
+
     def __init__(self, backbone: Backbone) -> None:
         if not backbone.has_cls:
             raise ConfigError(f"pool=cls needs a class token, and {type(backbone).__name__} gives none.  (try pool=avg)")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hdx.backbones._base import Backbone
 from hdx.options import PositiveFloat
 from hdx.pools._base import Pool
+from hdx.rules import only_when
 
 
 class GeM(Pool):
@@ -26,6 +27,8 @@ class GeM(Pool):
     """
 
     p: Tensor
+    trains_by = "learn"
+    rules = (only_when("learn", {"method.trains_in": ("first", "every", "episodes")}, fix="take method=first_session"),)
 
     def __init__(self, backbone: Backbone, *, p: PositiveFloat = 3.0, eps: PositiveFloat = 1e-6, learn: bool = False) -> None:
         super().__init__(backbone)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hdx.datasets._base import Dataset
+from hdx.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,14 @@ class Episodes:
 class Protocol(ABC):
     """How data arrives. Pure: the same dataset and seed give the same sessions on every machine.
 
-    Attributes:
+    Facts, read from source (`hdx.config.facts`):
         episodic: whether it is scored on `episodes` after its only session.
+        one_pass: whether a sample may be trained on once only.
     """
 
     episodic: ClassVar[bool] = False
+    one_pass: ClassVar[bool] = False
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def view(self, dataset: Dataset) -> Dataset:
         """The dataset as this protocol deals with it: its `train` and `test` are what the rows of sessions and episodes mean."""

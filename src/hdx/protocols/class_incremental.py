@@ -11,6 +11,7 @@ from hdx.errors import ConfigError
 from hdx.options import NonNegativeInt, PositiveInt
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, make_sessions
+from hdx.rules import ANY, alone, only_when
 
 
 class ClassIncremental(Protocol):
@@ -27,6 +28,11 @@ class ClassIncremental(Protocol):
         shot_seed: seed of the draw of shots; None follows the run's seed.
         train_seed: seed of the gradient phase; None follows the run's seed.
     """
+
+    rules = (
+        alone("sizes", "first", "step", say="says how many classes each session has"),
+        only_when("shot_seed", shots=ANY),
+    )
 
     def __init__(
         self,

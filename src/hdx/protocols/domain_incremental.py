@@ -14,6 +14,7 @@ from hdx.errors import ConfigError
 from hdx.options import NonNegativeInt, PositiveInt
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, train_indices
+from hdx.rules import ANY, only_when
 from hdx.seeds import stream
 
 QUARTERS = 4
@@ -90,6 +91,8 @@ class DomainIncremental(Protocol):
         shot_seed: seed of the draw of shots; None follows the run's seed.
         train_seed: seed of the gradient phase; None follows the run's seed.
     """
+
+    rules = (only_when("shot_seed", shots=ANY),)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class Episodic(Protocol):
         train_seed: seed of the gradient phase; null follows the run's seed.
     """
 
-    episodic: ClassVar[bool] = True
+    episodic = True
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from hdx.options import NonNegativeInt, PositiveInt
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, make_sessions
 from hdx.protocols._session_lists import session_lists
+from hdx.rules import alone
 
 
 class FewShotClassIncremental(Protocol):
@@ -36,6 +37,19 @@ class FewShotClassIncremental(Protocol):
         shot_seed: seed of the draw of shots; None follows the run's seed.
         train_seed: seed of the gradient phase; None follows the run's seed.
     """
+
+    rules = (
+        alone(
+            "lists",
+            "base",
+            "step",
+            "shots",
+            "base_shots",
+            "order_seed",
+            "shot_seed",
+            say="says which classes and images come when",
+        ),
+    )
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from hdx.datasets._base import Dataset
 from hdx.options import Fraction, NonNegativeInt, PositiveInt
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._labels import split_rows
+from hdx.rules import ANY, at_most_one, only_when
 
 
 class Offline(Protocol):
@@ -31,6 +32,11 @@ class Offline(Protocol):
             none.
         label_seed: seed of the draws of labelled and validation images; None follows the run's seed.
     """
+
+    rules = (
+        at_most_one("labels", "shots", say="say how many labels there are"),
+        only_when("shot_seed", shots=ANY),
+    )
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from hdx.errors import ConfigError
 from hdx.options import Fraction, NonNegativeInt, PositiveInt
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, train_indices
+from hdx.rules import ANY, only_when
 from hdx.seeds import stream
 
 
@@ -45,6 +46,13 @@ class Online(Protocol):
         shot_seed: seed of the draw of shots; None follows the run's seed.
         train_seed: seed of the gradient phase; None follows the run's seed.
     """
+
+    one_pass = True
+    rules = (
+        only_when("blur", order="blurry"),
+        only_when("disjoint", order="blurry"),
+        only_when("shot_seed", shots=ANY),
+    )
 
     def __init__(
         self,

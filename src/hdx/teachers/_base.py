@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hdx.body import Body
 from hdx.digest import of_json
 from hdx.losses._base import Outputs
+from hdx.rules import ANY, Rule, only_when, refuse
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,15 @@ class Teacher(nn.Module):
         classes: names, in the order of the logits; None where nothing says them.
         n_features: D.
     """
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        only_when("k", store="top_k", why="is of teacher.store=top_k, and fp16 keeps every logit"),
+        refuse(
+            {"cache": True, "trainer.augment": ANY, "trainer.crops": None},
+            "teacher.cache=true keeps what the teacher says of a crop, and trainer.augment draws each crop afresh: "
+            "give trainer.crops=K, or leave teacher.cache out",
+        ),
+    )
 
     def __init__(self, model: Trained, *, batch_size: int, cache: bool | None, store: str, k: int) -> None:
         super().__init__()

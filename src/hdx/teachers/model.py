@@ -12,6 +12,7 @@ from hdx.body import Body
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError, WeightsError
 from hdx.options import PositiveFloat, PositiveInt
+from hdx.rules import part
 from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier
 
@@ -40,6 +41,8 @@ class ModelTeacher(Teacher):
         store: fp16 keeps every logit, top_k the largest ones and the mass of the rest.
         k: logits that top_k keeps.
     """
+
+    rules = (part("backbone", "backbone"), part("pool", "pool"))
 
     def __init__(
         self,

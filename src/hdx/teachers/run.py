@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hdx.options import PositiveInt
+from hdx.rules import one_of, refuse
 from hdx.teachers._base import Source, Teacher
 
 
@@ -25,6 +26,15 @@ class RunTeacher(Teacher):
         store: fp16 keeps every logit, top_k the largest ones and the mass of the rest.
         k: logits that top_k keeps.
     """
+
+    rules = (
+        one_of("run", "overrides", say="is named by teacher.run=ID or by teacher.overrides='[\"+exp=kd_teacher\"]'"),
+        refuse(
+            {"overrides": []},
+            "teacher.overrides is empty: expected the words of the teacher's run, as in "
+            "teacher.overrides='[\"+exp=kd_teacher\"]'",
+        ),
+    )
 
     def __init__(
         self,

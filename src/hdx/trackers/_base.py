@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from hdx.rules import Rule
 
 
 class Tracker(ABC):
@@ -17,6 +19,8 @@ class Tracker(ABC):
         config: the resolved config, plain data.
         run_id: the run's name, the same after a resume.
     """
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init__(self, run_dir: Path, config: dict[str, Any], run_id: str) -> None:
         self.run_dir = run_dir

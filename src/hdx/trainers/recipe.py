@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from hdx.rules import ANY, Rule, only_when
 
 Augmentation = Literal["hflip", "vflip", "crop", "resized_crop", "rotate", "jitter"]
 
@@ -42,6 +43,20 @@ class Recipe:
         eval_batch_size: images a forward pass when features are extracted.
         checkpoint_seconds: seconds between checkpoints inside a phase.
     """
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        only_when("momentum", optimizer="sgd"),
+        only_when("gamma", schedule="multistep"),
+        only_when("milestones", schedule="multistep"),
+        only_when("crop_seed", crops=ANY, why="is of stored crops, and {crops} stores none", fix="give trainer.crops=K"),
+        only_when("crops", augment=ANY, why="stores crops that trainer.augment=[] does not make", fix="name augmentations"),
+        only_when(
+            "crops",
+            {"method.trains_in": ("never", "first", "every")},
+            why="has no effect with {method}, which draws crops for each episode",
+            fix="take another method",
+        ),
+    )
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ AUGMENT = "trainer.augment=[crop]"
     ("words", "line"),
     [
         ((KD, "trainer.crops=2"), "trainer.crops=2 stores crops that trainer.augment=[] does not make"),
-        ((KD, "trainer.crop_seed=1"), "trainer.crop_seed is of stored crops, and trainer.crops=null stores none"),
+        ((KD, "trainer.crop_seed=1"), "trainer.crop_seed=1 is of stored crops, and trainer.crops=null stores none"),
         ((KD, AUGMENT, "teacher.cache=true"), "teacher.cache=true keeps what the teacher says of a crop"),
         ((KD, "teacher.k=8"), "teacher.k=8 is of teacher.store=top_k, and fp16 keeps every logit"),
     ],

@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.memories.memory_samples import IMAGE_BYTES, fill, samples_of, sessions_of
 
-from hdx import registry
-from hdx.config.checks import MEMORY_METHODS
 from hdx.config.validate import load
 from hdx.errors import ConfigError
 from hdx.memories._base import Samples
@@ -176,11 +174,6 @@ def test_the_state_is_indices_and_goes_on_where_it_was(how: tuple[Any, bool]) ->
     assert fill(memory, SAMPLES, SESSIONS[2:]) == fill(other, SAMPLES, SESSIONS[2:])
 
 
-def test_the_list_of_methods_with_a_memory_is_that_of_the_classes() -> None:
-    using = [name for name in registry.COMPONENTS["method"] if registry.load("method", name).uses_memory]  # type: ignore[attr-defined]
-    assert sorted(using) == sorted(MEMORY_METHODS)
-
-
 BASE = ("method=replay", "adapter=full", "head=linear", "memory=replay")
 
 
@@ -192,18 +185,24 @@ BASE = ("method=replay", "adapter=full", "head=linear", "memory=replay")
             "memory=replay has no effect with method=frozen, which uses none: take memory=none, or method=replay",
         ),
         (
+            [*BASE[:-1], "memory=none"],
+            "method=replay trains on what a memory keeps, and memory=none: take memory=replay, or method=finetune",
+        ),
+        (
             [*BASE, "memory.per_class=5"],
-            "memory is bounded by one of size, per_class and bytes, got memory.size=200 and memory.per_class=5: "
+            "memory=replay is bounded by one of size, per_class and bytes, got memory.size=200 and memory.per_class=5: "
             "give one, and make the others null, as in memory.size=null",
         ),
-        ([*BASE, "memory.size=null"], "memory is bounded by one of size, per_class and bytes, got none of them: give one"),
+        ([*BASE, "memory.size=null"], "memory=replay is bounded by one of size, per_class and bytes, got none of them: give one"),
         (
             [*BASE, "memory.balanced=false"],
-            "memory.balanced=false is for memory.choice=reservoir, not herding: take one of the two",
+            "memory.balanced=false is for memory.choice=reservoir, not memory.choice=herding: "
+            "leave it out, or take memory.choice=reservoir",
         ),
         (
             [*BASE, "memory.balanced=false", "memory.choice=reservoir", "memory.size=null", "memory.per_class=2"],
-            "memory.balanced=false leaves shares to chance, and memory.per_class sets them: take memory.size or memory.bytes",
+            "memory.balanced=false leaves shares to chance, and memory.per_class=2 sets them: "
+            "leave it out, or take memory.size or memory.bytes",
         ),
     ],
 )

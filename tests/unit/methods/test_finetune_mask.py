@@ -79,7 +79,7 @@ def test_only_a_head_that_trains_can_be_masked() -> None:
     with pytest.raises(ConfigError) as caught:
         load(["+exp=cil_finetune_masked", "head=lda"])
     assert caught.value.problems == [
-        "method.mask=old masks the logits of a trained head, and head=lda is solved: take head=linear"
+        "method.mask=old masks the logits of a trained head, and head=lda is solved: leave it out, or take head=linear"
     ]
     assert load(["+exp=cil_finetune_masked", "head=cosine"])["method.mask"] == "old"
 

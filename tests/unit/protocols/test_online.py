@@ -128,8 +128,14 @@ def test_shots_and_seeds_are_separate() -> None:
         (["+exp=finetune"], "trains on a sample once, not trainer.epochs=30 times: take trainer.epochs=1"),
         (["head=linear"], "not trainer.feature_epochs=100 times: take trainer.feature_epochs=1"),
         (["+exp=fsa_film", "head=linear"], "not trainer.epochs=30 and trainer.feature_epochs=100 times"),
-        (["protocol.blur=0.3"], "protocol.blur: no effect with protocol.order=classes: take protocol.order=blurry"),
-        (["protocol.order=shuffled", "protocol.disjoint=0.5"], "protocol.disjoint: no effect with protocol.order=shuffled"),
+        (
+            ["protocol.blur=0.3"],
+            "protocol.blur=0.3 has no effect with protocol.order=classes: leave it out, or take",
+        ),
+        (
+            ["protocol.order=shuffled", "protocol.disjoint=0.5"],
+            "protocol.disjoint=0.5 has no effect with protocol.order=shuffled",
+        ),
     ],
 )
 def test_what_makes_no_stream_of_one_pass_is_refused(words: list[str], line: str) -> None:
