@@ -31,11 +31,12 @@ from hdx.datasets._base import ImageSet
 from hdx.datasets._memory import InMemory
 from hdx.engine.build import Assembly, assemble, data_dir
 from hdx.engine.fit import fit
-from hdx.engine.launch import prepare
+from hdx.engine.launch import adopt
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.report import Report
 from hdx.engine.worker import work
 from hdx.methods._base import Phase
+from hdx.store.rundir import RunDir
 
 FROZEN = {
     "digits, 10 sessions of 1 class": ["dataset=digits", "protocol.step=1"],
@@ -65,7 +66,9 @@ class FrozenRun:
     def prepare(self) -> None:
         """A run directory as new, and no features."""
         shutil.rmtree(self.folder / "bank", ignore_errors=True)
-        self.run_dir = prepare(self.config, force=True)
+        self.run_dir = RunDir.of(self.config["output_dir"], self.config.run_id)
+        self.run_dir.clear()
+        adopt(self.config, self.run_dir)
 
     def engine(self) -> dict:
         """Everything between the prepared run directory and its record."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hdx.config.validate import load
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
+from hdx.store.rundir import RunDir
 
 pytest.importorskip("matplotlib", reason="hdx plot needs the extra: pip install 'hdx[plot]'")
 Inside = Callable[..., tuple[int, str, str]]
@@ -26,7 +27,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for seed in (0, 1):
                 words = ["+exp=fsa_na", f"head={head}", "backbone=conv4", "protocol.step=5", f"protocol.shots={shots}"]
                 config = load([*words, f"seed={seed}", f"output_dir={folder}"])
-                launch(config, prepare(config), Report(), None)  # type: ignore[arg-type]
+                launch(config, RunDir.of(config["output_dir"], config.run_id), Report(), None)  # type: ignore[arg-type]
     return folder
 
 

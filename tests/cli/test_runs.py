@@ -322,7 +322,7 @@ def test_a_directory_that_lies_elsewhere_does_not_say_where_caches_are(
     gone_on: list[Config] = []
     monkeypatch.setattr("hdx.cli.train.go", lambda config, *_, **__: gone_on.append(config) or 0)
     assert inside("resume", str(elsewhere))[0] == 0
-    assert gone_on[0]["output_dir"] == str(tmp_path / "outputs") == Config.load(elsewhere / "config.yaml")["output_dir"]
+    assert gone_on[0]["output_dir"] == str(tmp_path / "outputs")
     assert not (tmp_path / "target").exists()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from hdx.config.config import Config
 from hdx.config.paths import absolute_in
 from hdx.config.validate import load
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
 from hdx.errors import Interrupted
 from hdx.protocols._base import Session
@@ -32,8 +32,12 @@ def config_of(output_dir: Path, *overrides: str) -> Config:
 def train(output_dir: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
     """The record of a small run, which is run in this process unless it is finished."""
     config = config_of(output_dir, *overrides)
-    run_dir = prepare(config, force=force)
-    return run_dir.record() or launch(config, run_dir, Report(), io.StringIO())
+    return launch(config, place(config), Report(), io.StringIO(), force=force)
+
+
+def place(config: Config) -> RunDir:
+    """The directory of a config's run."""
+    return RunDir.of(config["output_dir"], config.run_id)
 
 
 class StopAfter(Report):
@@ -51,7 +55,7 @@ class StopAfter(Report):
 def interrupted(output_dir: Path, *overrides: str, after: int) -> RunDir:
     """A run that was stopped after `after` sessions."""
     config = config_of(output_dir, *overrides)
-    run_dir = prepare(config)
+    run_dir = place(config)
     try:
         launch(config, run_dir, StopAfter(after), io.StringIO())
     except Interrupted:

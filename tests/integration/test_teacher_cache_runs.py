@@ -12,10 +12,10 @@ from scripts.bench.kill import differences, results
 
 from hdx.cli._summary import summary
 from hdx.engine import stop
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
 from hdx.errors import ConfigError, Interrupted
-from tests.integration.harness import config_of, run_dir_of, train
+from tests.integration.harness import config_of, place, run_dir_of, train
 
 TINY = ("backbone=conv4", "backbone.width=8", "protocol.shots=12")
 TEACHER = (
@@ -65,10 +65,10 @@ def test_interrupted_runs_go_on_with_what_is_kept_and_end_bit_equal(folder: Path
     more = (*STORED, "trainer.crop_seed=5")
     _, expected = found(folder, *more, "teacher.cache=false")
     config, steps = config_of(folder, *words(*more)), []
-    run_dir = prepare(config, force=True)
+    run_dir = place(config)
     monkeypatch.setattr(stop, "requested", lambda: (steps.append(1), len(steps) > 9)[1])
     with pytest.raises(Interrupted):
-        launch(config, run_dir, Report(), io.StringIO())
+        launch(config, run_dir, Report(), io.StringIO(), force=True)
     monkeypatch.undo()
     assert list(run_dir.checkpoints.glob("phase-*.pt"))
     record = train(folder, *words(*more))

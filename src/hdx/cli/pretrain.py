@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     from hdx.cli.train import go
     from hdx.config.paths import absolute_in
     from hdx.engine.export import export_tiny
-    from hdx.engine.launch import prepare
+    from hdx.store.rundir import RunDir
 
     config = absolute_in(config)
-    run_dir = prepare(config, force=args.force)
+    run_dir = RunDir.of(config["output_dir"], config.run_id)
     path = Path(args.out or Path(config["output_dir"]) / "tiny.safetensors").resolve()
-    code = go(config, run_dir, as_json=args.json)
+    code = go(config, run_dir, as_json=args.json, force=args.force)
     size = export_tiny(config, run_dir, path)
     print(
         f"wrote {path} ({size / 1e6:.2f} MB); use it with backbone.checkpoint={path}",

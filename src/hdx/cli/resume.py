@@ -23,8 +23,6 @@ def run(args: argparse.Namespace) -> int:
     """Find the run and go on."""
     from hdx.cli._existing import existing_run
     from hdx.cli.train import go
-    from hdx.engine.launch import adopt
 
     config, run_dir = existing_run(args.run, args.overrides)
-    adopt(config, run_dir, retry_failed=args.retry_failed)
-    return go(config, run_dir, as_json=args.json)
+    return go(config, run_dir, as_json=args.json, retry_failed=args.retry_failed)

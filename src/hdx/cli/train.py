@@ -36,26 +36,29 @@ def run(args: argparse.Namespace) -> int:
         name = config["launcher.name"]
         raise ConfigError(f"launcher={name}: hdx train runs here; hdx sweep takes the same words to {name}")
     from hdx.config.paths import absolute_in
-    from hdx.engine.launch import prepare
+    from hdx.store.rundir import RunDir
 
     config = absolute_in(config)
-    run_dir = prepare(config, force=args.force, retry_failed=args.retry_failed)
-    return go(config, run_dir, as_json=args.json)
+    run_dir = RunDir.of(config["output_dir"], config.run_id)
+    return go(config, run_dir, as_json=args.json, force=args.force, retry_failed=args.retry_failed)
 
 
-def go(config: Config, run_dir: Any, *, as_json: bool) -> int:
-    """Run a prepared run directory to its end and print its record. Raises: Interrupted saying how to resume."""
+def go(config: Config, run_dir: Any, *, as_json: bool, force: bool = False, retry_failed: bool = False) -> int:
+    """Do a run to its end, unless it is finished, and print its record. Raises: Interrupted saying how to resume."""
     stream = sys.stderr if as_json else sys.stdout
-    record = run_dir.record()
+    record = None if force else run_dir.record()
     if record is not None:
         print(f"run {config.run_id} is finished; this is its record (--force runs it again)", file=stream)
     else:
-        record = _run(config, run_dir, stream)
+        record = _run(config, run_dir, stream, force, retry_failed)
     _show(record, as_json)
     return 0
 
 
-def _run(config: Config, run_dir: Any, stream: Any) -> dict[str, Any]:
+def _run(config: Config, run_dir: Any, stream: Any, force: bool, retry_failed: bool) -> dict[str, Any]:
+    from hdx.config.ready import check
+
+    check(config.data)  # before torch is imported
     from hdx.cli._progress import report_to
     from hdx.engine.launch import launch
     from hdx.errors import Interrupted
@@ -64,8 +67,10 @@ def _run(config: Config, run_dir: Any, stream: Any) -> dict[str, Any]:
     report = report_to(stream)
     try:
         with noting(f"the run goes on (to stop it: kill {os.getpid()}; then: hdx resume {run_dir.path})"):
-            return launch(config, run_dir, report, stream)
+            return launch(config, run_dir, report, stream, force=force, retry_failed=retry_failed)
     except Interrupted:
+        if not run_dir.config_file.exists():
+            raise Interrupted("stopped before the run began; nothing was written") from None
         raise Interrupted(f"stopped; nothing finished is lost. Go on with:  hdx resume {run_dir.path}") from None
     finally:
         if hasattr(report, "close"):

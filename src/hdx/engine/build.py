@@ -39,6 +39,7 @@ class Assembly:
     method: Method
     device: torch.device
     train_seed: int
+    seconds: float = 0.0  # that building it took
 
     def attach(self, options: dict[str, Any]) -> None:
         """Build the adapter and attach it to the body."""
@@ -54,16 +55,23 @@ def data_dir(config: dict[str, Any]) -> Path | None:
 
 def choose_device(config: dict[str, Any]) -> torch.device:
     """The device of this rank. Raises: ConfigError when a GPU is asked for and there are not enough."""
+    if check_devices(config) == "cpu":
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def check_devices(config: dict[str, Any]) -> str:
+    """The type of device of a config's ranks. Raises: ConfigError when GPUs are asked for and there are not enough."""
     available = torch.cuda.device_count()
     if config["accelerator"] == "cpu" or (config["accelerator"] == "auto" and available == 0):
-        return torch.device("cpu")
+        return "cpu"
     if available < config["devices"]:
         raise ConfigError(
             f"devices: expected at most {available} GPUs (what torch sees here), got {config['devices']}; or accelerator=cpu"
         )
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    return device
+    return "cuda"
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
@@ -90,6 +98,11 @@ def build_dataset(config: dict[str, Any]) -> Dataset:
 @lru_cache(maxsize=2)
 def _kept_dataset(options: str, folder: Path | None, cache: Path) -> Dataset:
     return registry.build("dataset", json.loads(options), folder, cache)
+
+
+def forget_datasets() -> None:
+    """Give back the memory of the datasets that were kept."""
+    _kept_dataset.cache_clear()
 
 
 def build_body(config: dict[str, Any], image_shape: tuple[int, int, int], precision: str, seed: int) -> Body:

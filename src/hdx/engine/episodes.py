@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from hdx.engine import ranks, stop
+from hdx.engine.build import Assembly
 from hdx.engine.loop import Loop
 from hdx.errors import ConfigError, Interrupted
+from hdx.heads._base import Head
 from hdx.heads._episode import EpisodeHead
 from hdx.metrics.episodes import IGNORED, episode_accuracy
 from hdx.metrics.intervals import mean_ci
@@ -30,11 +32,6 @@ Judge = Callable[[Episodes], list[Tensor]]
 
 class EpisodeLoop(Loop):
     """One session: the body's training, then every episode of the protocol; the ranks share the episodes."""
-
-    def run(self) -> list[dict[str, Any]]:
-        """As `Loop.run`. Raises: ConfigError, before any work, where a part asks for base classes that are not there."""
-        self._check(self.sessions[0])
-        return super().run()
 
     def _gain_predictor(self) -> dict[str, Any]:
         return {}  # a statistic of what the first of several sessions brings
@@ -76,19 +73,6 @@ class EpisodeLoop(Loop):
     def joint(self) -> bool:
         """Whether queries are also judged against all base classes."""
         return bool(self.config.data["protocol"].get("joint", False))
-
-    def _check(self, session: Session) -> None:
-        needs = self.joint or (isinstance(self.head, EpisodeHead) and self.head.centres_on_base)
-        needs = needs or self.method.trains_body(0)
-        if not len(session.train) and needs:
-            parts = {name: f"{name}={self.config.data[name]['name']}" for name in ("method", "head")}
-            option = parts["method"] if self.method.trains_body(0) else "protocol.joint" if self.joint else parts["head"]
-            raise ConfigError(f"{option} needs base classes, and the dataset has none: take one that has, or leave it out")
-        if self.joint and not self.head.joint:
-            raise ConfigError(
-                f"protocol.joint: head={self.config.data['head']['name']} has no logits that compare base with novel classes; "
-                "take head=ncm, ncm_cosine or imprinted"
-            )
 
     def _learn_base(self, session: Session) -> None:
         """What a head wants of the base classes: their mean feature, or, to score against them, their statistics."""
@@ -191,6 +175,24 @@ class EpisodeLoop(Loop):
         for name in judged:  # one rank has judged an episode, the others hold -1
             found[name] = ranks.all_sum(torch.from_numpy(found[name] + 1)).numpy() - 1
         return {name: value.astype(np.int32) for name, value in found.items()}
+
+
+def check_parts(data: dict[str, Any], assembly: Assembly) -> None:
+    """Raises: ConfigError where a part of an episodic run asks for base classes, or for logits, that are not there."""
+    method, head, joint = assembly.method, assembly.method.head, bool(data["protocol"].get("joint", False))
+    name = {group: f"{group}={data[group]['name']}" for group in ("method", "head")}
+    needs = joint or (isinstance(head, EpisodeHead) and head.centres_on_base) or method.trains_body(0)
+    if not len(assembly.sessions[0].train) and needs:
+        option = name["method"] if method.trains_body(0) else "protocol.joint" if joint else name["head"]
+        raise ConfigError(f"{option} needs base classes, and the dataset has none: take one that has, or leave it out")
+    if joint and not head.joint:
+        raise ConfigError(
+            f"protocol.joint: {name['head']} has no logits that compare base with novel classes; "
+            "take head=ncm, ncm_cosine or imprinted"
+        )
+    trained = head.kind == "gradient" and getattr(method, "adapts_episodes", False)
+    if not trained and type(head).classify is Head.classify:
+        raise ConfigError(f"{name['head']} has no `classify`, by which episodes are judged: take head=ncm, or another protocol")
 
 
 def _cut(buckets: list[Episodes], at_once: Callable[[Episodes], int]) -> Iterator[Episodes]:

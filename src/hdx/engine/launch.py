@@ -1,4 +1,4 @@
-"""Start a run: in this process, or as ranks under torchrun on the run directory."""
+"""Start a run: in this process, or as ranks under torchrun on the run directory; first everything that can be checked."""
 
 from __future__ import annotations
 
@@ -22,23 +22,46 @@ from hdx.store.trust import refuse_links
 POLL_S = 0.1
 
 
-def launch(config: Config, run_dir: RunDir, report: Report, stream: TextIO) -> dict[str, Any]:
-    """Run a run directory to its end. Returns: the run record.
+def launch(
+    config: Config, run_dir: RunDir, report: Report, stream: TextIO, *, force: bool = False, retry_failed: bool = False
+) -> dict[str, Any]:
+    """Do a run, or go on with it, to its end; one that is finished is left as it is.
+
+    Everything that the run is made of is built, and so checked, before anything is written or deleted: what cannot start leaves
+    no trace, and takes nothing away.
 
     Args:
-        config: what `config.yaml` holds.
-        run_dir: of the run, its config written.
+        config: the run's; it is saved in `run_dir`.
         report: shown to when the run is this process.
         stream: where the lines of ranks go.
+        force: start over, forgetting the results.
+        retry_failed: go on although the run failed before.
 
-    Raises: Interrupted when stopped, with the run resumable; RunError when a rank failed.
+    Returns: the run record. Raises: Interrupted when stopped, with the run resumable; RunError when another process has the run,
+        it failed, or failed before; the HdxError of whatever does not fit.
     """
-    if config["devices"] * config["nodes"] == 1:
-        with stop.listening():
+    if (record := run_dir.record()) is not None and not force:
+        return record
+    refuse(config, run_dir, force=force, retry_failed=retry_failed)
+    with stop.listening():
+        from hdx.engine.ready import ready, rehearse
+
+        if config["devices"] * config["nodes"] == 1:
+            assembly = ready(config.data)
+            stop.answer("stopped before the run began")
+            adopt(config, run_dir, force=force, retry_failed=retry_failed)
             from hdx.engine.worker import work
 
-            return work(run_dir, report)
-    code, stopped = _torchrun(config, run_dir, stream)
+            return work(run_dir, report, assembly, force=force)
+        rehearse(config.data)
+        stop.answer("stopped before the run began")
+    adopt(config, run_dir, force=force, retry_failed=retry_failed)
+    return _ranks(config, run_dir, stream, force)
+
+
+def _ranks(config: Config, run_dir: RunDir, stream: TextIO, force: bool) -> dict[str, Any]:
+    """Run an adopted directory on several ranks."""
+    code, stopped = _torchrun(config, run_dir, stream, force)
     record, status = run_dir.record(), run_dir.status()
     if code == 0 and record is not None:
         return record
@@ -48,11 +71,12 @@ def launch(config: Config, run_dir: RunDir, report: Report, stream: TextIO) -> d
         raise Interrupted("stopped")
     reason = status.get("reason") if status["state"] == "failed" else None
     reason = reason or f"a rank ended with exit code {code}; see {run_dir.path / 'log.txt'}"
-    run_dir.set_status("failed", reason=reason)
+    if record is None:
+        run_dir.set_status("failed", reason=reason)
     raise RunError(f"run {config.run_id} failed: {reason}")
 
 
-def _torchrun(config: Config, run_dir: RunDir, stream: TextIO) -> tuple[int, bool]:
+def _torchrun(config: Config, run_dir: RunDir, stream: TextIO, force: bool) -> tuple[int, bool]:
     """Start the ranks and wait. Returns: torchrun's exit code, and whether they were asked to stop.
 
     torchrun is out of the terminal's reach, so that one Ctrl-C reaches each rank once. As an interrupt: Lightning answers
@@ -64,7 +88,7 @@ def _torchrun(config: Config, run_dir: RunDir, stream: TextIO) -> tuple[int, boo
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     process = subprocess.Popen(
-        [*command, "-m", "hdx.engine.worker", str(run_dir.path)],
+        [*command, "-m", "hdx.engine.worker", str(run_dir.path), *(["--force"] if force else [])],
         env=environment,
         stdout=stream,
         stderr=subprocess.PIPE,
@@ -109,44 +133,38 @@ def _meeting(nodes: int) -> list[str]:
     return [f"--nnodes={nodes}", f"--node-rank={number}", f"--master-addr={address}", f"--master-port={port}"]
 
 
-def prepare(config: Config, *, force: bool = False, retry_failed: bool = False) -> RunDir:
-    """The run directory of a config with `config.yaml` in it.
+def refuse(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed: bool = False) -> None:
+    """Nothing, where a run may begin or go on; nothing is written.
 
-    Raises: RunError when the run failed before and neither `force` nor `retry_failed` is set.
+    Raises: RunError when another process has the run, or it failed by itself before and neither `force` nor `retry_failed` is
+        set.
     """
-    run_dir = RunDir(Path(config["output_dir"]) / "runs" / config.run_id)
-    adopt(config, run_dir, force=force, retry_failed=retry_failed)
-    return run_dir
+    refuse_links(run_dir.path)
+    refuse_if_held(run_dir.path)
+    _refuse_failed(config, run_dir, force or retry_failed)
+
+
+def _refuse_failed(config: Config, run_dir: RunDir, anyway: bool) -> None:
+    status = run_dir.status()
+    if status["state"] == "failed" and not (anyway or status.get("outside")):
+        raise RunError(
+            f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, train --force starts over"
+        )
 
 
 def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed: bool = False) -> None:
-    """Make `config.yaml` of a run directory that of `config`, unless the run is finished and stays so.
+    """Make `config.yaml` of a run directory that of `config`, unless the run is finished and stays so; results stay.
 
-    Raises: RunError when another process has the run, or it failed by itself before and neither `force` nor
-        `retry_failed` is set.
+    Raises: as `refuse`.
     """
-    if (run_dir.record() is not None and not force) or _node(config) != "0":
+    if (run_dir.finished and not force) or _node(config) != "0":
         return
     refuse_links(run_dir.path)
     with Lease(run_dir.path):
-        status = run_dir.status()
-        if status["state"] == "failed" and not (force or retry_failed or status.get("outside")):
-            raise RunError(
-                f"run {config.run_id} failed before: {status.get('reason')}; --retry-failed goes on, train --force starts over"
-            )
-        if force:
-            run_dir.clear()
-            _forget_trained(config)
+        _refuse_failed(config, run_dir, force or retry_failed)
         run_dir.forget_status()
         if not _says(run_dir.config_file, config):
             config.save(run_dir.config_file)
-
-
-def _forget_trained(config: Config) -> None:
-    """What the run trained for others is trained again."""
-    from hdx.engine.trained import TrainedBodies
-
-    TrainedBodies(Path(config["output_dir"]) / "bodies", config.run_id).forget()
 
 
 def _says(file: Path, config: Config) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hdx.config.config import Config
-from hdx.datasets._base import ImageSet
+from hdx.datasets._base import Dataset, ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
 from hdx.engine.build import Assembly
@@ -53,27 +53,18 @@ class Loop:
         self.device, self.seed = assembly.device, assembly.train_seed
         self.assembly = assembly
         self.body, self.head = assembly.method.body, assembly.method.head
-        self.labels = self._known_labels()
+        self.labels = known_labels(self.dataset, self.sessions)
         self.phases = Phases(config, assembly, run_dir, trained, self.labels, self._features_of, report)
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
         self.seconds: dict[str, float] = {}
 
-    def _known_labels(self) -> np.ndarray:
-        """[N] dataset labels of the train split, -1 for rows whose labels the protocol hides: all that training ever sees."""
-        labels = self.dataset.train.labels.copy()
-        for session in self.sessions:
-            if session.unlabelled is not None:
-                labels[session.unlabelled] = -1
-        return labels
-
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
 
-        Raises: Interrupted; ConfigError, before any work, where the method cannot train on these sessions.
+        Raises: Interrupted.
         """
-        self.method.check(self.labels, self.sessions)
         records = self.run_dir.session_records()
         extra = self._gain_predictor() if not records else {}
         self.assembly.attach(self.config.data["adapter"])
@@ -285,3 +276,12 @@ class Loop:
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def known_labels(dataset: Dataset, sessions: list[Session]) -> np.ndarray:
+    """[N] dataset labels of the train split, -1 for rows whose labels the protocol hides: all that training ever sees."""
+    labels = dataset.train.labels.copy()
+    for session in sessions:
+        if session.unlabelled is not None:
+            labels[session.unlabelled] = -1
+    return labels

@@ -15,16 +15,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 from hdx import streams
+from hdx.config.config import Config
 from hdx.config.identity import body_stays
 from hdx.engine import stop
 from hdx.engine.extract import extract
-from hdx.engine.launch import adopt, launch
+from hdx.engine.launch import adopt, launch, refuse
+from hdx.engine.ready import ready
 from hdx.engine.report import Report
 from hdx.engine.worker import work
 from hdx.errors import HdxError, Interrupted
@@ -42,11 +45,11 @@ def take(task: Task) -> dict[str, Any]:
         if (record := run_dir.record()) is not None:
             return finished(record, ran=False)
         config = task.checked_config()
-        adopt(config, run_dir, retry_failed=task.retry_failed)
         with _logged(run_dir):
-            if task.also and task.ranks == 1 and body_stays(config.data):
-                _extract(task, run_dir)
-            record = work(run_dir, Report()) if task.ranks == 1 else launch(config, run_dir, Report(), sys.stderr)
+            if task.ranks > 1:
+                record = launch(config, run_dir, Report(), sys.stderr, retry_failed=task.retry_failed)
+            else:
+                record = _alone(task, config, run_dir)
         return finished(record, ran=True)
     except Interrupted as error:
         return {"event": "interrupted", "reason": str(error)}
@@ -54,6 +57,17 @@ def take(task: Task) -> dict[str, Any]:
         return _outcome(run_dir, error)
     finally:
         torch.set_num_threads(threads)
+
+
+def _alone(task: Task, config: Config, run_dir: RunDir) -> dict[str, Any]:
+    """The run in this process. Returns: its record."""
+    refuse(config, run_dir, retry_failed=task.retry_failed)
+    assembly = ready(config.data)
+    stop.answer("stopped before the run began")
+    adopt(config, run_dir, retry_failed=task.retry_failed)
+    if task.also and body_stays(config.data):
+        _extract(task, run_dir)
+    return work(run_dir, Report(), assembly)
 
 
 def _extract(task: Task, run_dir: RunDir) -> None:
@@ -86,7 +100,8 @@ def _outcome(run_dir: RunDir, error: Exception) -> dict[str, Any]:
     if status["state"] != "failed":
         text = " ".join(str(error).split())
         status = {"reason": text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}"}
-        run_dir.set_status("failed", **status)
+        if not isinstance(error, HdxError):
+            run_dir.set_status("failed", **status)
     return {"event": "failed", "reason": status.get("reason") or str(error)}
 
 
@@ -94,11 +109,28 @@ def _collided(error: Exception) -> bool:
     return "another process took it" in str(error) or "has it; wait for it" in str(error)
 
 
+class _Log(MemoryHandler):
+    """The file `log.txt` of a run, from the moment that there is such a directory."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        file = logging.FileHandler(run_dir.path / "log.txt", delay=True, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(logging.Formatter("hdx: %(message)s"))
+        super().__init__(1, target=file)
+        self.run_dir, self.file = run_dir, file
+
+    def flush(self) -> None:
+        if self.run_dir.path.is_dir():
+            super().flush()
+
+    def close(self) -> None:
+        super().close()
+        self.file.close()
+
+
 @contextmanager
 def _logged(run_dir: RunDir) -> Iterator[None]:
     """Warnings of a run go to its own log."""
-    handler = logging.FileHandler(run_dir.path / "log.txt", delay=True, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("hdx: %(message)s"))
+    handler = _Log(run_dir)
     logger = logging.getLogger("hdx")
     logger.addHandler(handler)
     try:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from hdx.errors import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _requested = False
 
@@ -14,6 +16,12 @@ _requested = False
 def requested() -> bool:
     """Whether someone asked this process to stop."""
     return _requested
+
+
+def answer(text: str) -> None:
+    """Raises: Interrupted with `text` when someone asked this process to stop."""
+    if _requested:
+        raise Interrupted(text)
 
 
 def ask() -> None:

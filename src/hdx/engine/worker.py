@@ -18,13 +18,13 @@ from hdx import registry, streams
 from hdx.config.config import Config
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
-from hdx.engine.build import assemble, choose_device
+from hdx.engine.build import Assembly, choose_device
 from hdx.engine.episodes import EpisodeLoop
 from hdx.engine.loop import Loop
 from hdx.engine.progress import Progress
+from hdx.engine.ready import ready
 from hdx.engine.record import run_record
 from hdx.engine.report import Lines, Report
-from hdx.engine.teacher import build_teacher
 from hdx.engine.trained import TrainedBodies
 from hdx.errors import ConfigError, DataError, HdxError, Interrupted, WeightsError
 from hdx.protocols._base import Session
@@ -67,17 +67,21 @@ class Tracked(Report):
         self.inner.end(record)
 
 
-def work(run_dir: RunDir, report: Report) -> dict[str, Any]:
+def work(run_dir: RunDir, report: Report, assembly: Assembly | None = None, *, force: bool = False) -> dict[str, Any]:
     """Run what `config.yaml` of a run directory says, from its last finished session. Returns: the run record.
+
+    Args:
+        assembly: what `ready` made of the config; None makes it here.
+        force: forget the results first, once nothing stands in the way of new ones.
 
     Raises: Interrupted, with the run resumable; any HdxError with the run marked failed and the reason in `status.json`.
     """
     config = Config.load(run_dir.config_file)
     with Lease(run_dir.path) if ranks.rank() == 0 else nullcontext():
-        if ranks.world() == 1 and (record := run_dir.record()) is not None:
+        if ranks.world() == 1 and not force and (record := run_dir.record()) is not None:
             return record  # another process finished it before this one got the lease
         try:
-            return _work(config, run_dir, report)
+            return _work(config, run_dir, report, assembly, force)
         except Interrupted as error:
             _status(run_dir, "interrupted", reason=str(error))
             raise
@@ -86,13 +90,13 @@ def work(run_dir: RunDir, report: Report) -> dict[str, Any]:
             raise
 
 
-def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
-    started, data = time.monotonic(), config.data
+def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | None, force: bool) -> dict[str, Any]:
+    started, data = time.monotonic() - (assembly.seconds if assembly else 0.0), config.data
     _status(run_dir, "running")
-    if data["threads"]:
-        torch.set_num_threads(data["threads"])
-    assembly = assemble(data, build_teacher)
-    registry.build("ops", data["ops"]).apply(assembly.device.type)
+    assembly = assembly or ready(data)
+    trackers = _trackers(config, run_dir) if ranks.rank() == 0 else []
+    if force:
+        _forget(run_dir, Path(data["output_dir"]), config.run_id)
     if ranks.any_rank(stop.requested()):
         raise Interrupted("stopped before the first session")
     body, teacher = assembly.method.body, assembly.method.parts.teacher
@@ -117,7 +121,7 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
         "ranks": ranks.world(),
         "precision": body.precision,
     }
-    tracked = Tracked(Progress(run_dir, report), _trackers(config, run_dir)) if ranks.rank() == 0 else Report()
+    tracked = Tracked(Progress(run_dir, report), trackers) if ranks.rank() == 0 else Report()
     tracked.start({**about, "done": len(run_dir.session_records())})
     trained = TrainedBodies(Path(data["output_dir"]) / "bodies", config.run_id)
     loop = EpisodeLoop if assembly.protocol.episodic else Loop
@@ -141,8 +145,17 @@ def _work(config: Config, run_dir: RunDir, report: Report) -> dict[str, Any]:
     return record
 
 
-def _status(run_dir: RunDir, state: str, **more: Any) -> None:
+def _forget(run_dir: RunDir, output_dir: Path, run_id: str) -> None:
+    """Start over: nothing of the results is left, and what the run trained for others is trained again."""
     if ranks.rank() == 0:
+        run_dir.clear()
+        run_dir.set_status("running")
+        TrainedBodies(output_dir / "bodies", run_id).forget()
+    ranks.barrier()
+
+
+def _status(run_dir: RunDir, state: str, **more: Any) -> None:
+    if ranks.rank() == 0 and (state == "finished" or not run_dir.finished):
         run_dir.set_status(state, **more)
 
 
@@ -151,7 +164,7 @@ def _failed(run_dir: RunDir, error: Exception) -> None:
 
     What was wrong `outside` the run (no such data, weights or devices) is for the user to mend: `hdx train` then tries again.
     """
-    if ranks.world() > 1 and run_dir.status()["state"] == "failed":
+    if run_dir.finished or (ranks.world() > 1 and run_dir.status()["state"] == "failed"):
         return
     text = " ".join(str(error).split("\n", 1)[0].split())
     reason = text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}"
@@ -187,7 +200,7 @@ def main(argv: list[str]) -> int:
     stop.listen()
     try:
         ranks.start_ranks(choose_device(Config.load(run_dir.config_file).data))
-        work(run_dir, Report() if quiet else Lines())
+        work(run_dir, Report() if quiet else Lines(), force="--force" in argv[1:])
     except Interrupted as error:
         return error.exit_code
     except Exception as error:

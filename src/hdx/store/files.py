@@ -36,6 +36,21 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from None
 
 
+def check_writable(folder: Path) -> None:
+    """Raises: RunError saying why nothing can be written in a folder, or in the one that is to hold it; nothing stays there."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    probe = place / f".{secrets.token_hex(6)}.tmp"
+    try:
+        probe.write_bytes(b"hdx")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot write there ({error.strerror}); make room there or set output_dir=…") from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Atomically write bytes."""
     write_atomic(path, lambda file: file.write(content))

@@ -30,6 +30,11 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
 
+    @classmethod
+    def of(cls, output_dir: Path | str, run_id: str) -> RunDir:
+        """Where the run of an id is, or would be."""
+        return cls(Path(output_dir) / "runs" / run_id)
+
     @property
     def config_file(self) -> Path:
         """The resolved config of the run."""
@@ -40,11 +45,16 @@ class RunDir:
         """The folder of checkpoints."""
         return self.path / "checkpoint"
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is a record, whatever happened after it was written."""
+        return (self.path / "record.json").exists()
+
     def status(self) -> dict[str, Any]:
         """`{state, pid, host, heartbeat, reason}`; "new" where nothing was written yet, "finished" where there is a record."""
         path = self.path / "status.json"
         status = read_json(path) if path.exists() else {"state": "new"}
-        if (self.path / "record.json").exists():  # whatever happened after it was written
+        if self.finished:
             status["state"] = "finished"
         return status
 

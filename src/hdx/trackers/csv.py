@@ -28,10 +28,10 @@ class CsvTracker(Tracker):
         self.columns = list(KEYS)
         self.rows: dict[tuple[str, str], dict[str, str]] = {}
         self._whole = False  # the file is exactly `rows`, so that one more can be appended
-        self._read()
-        self._from_before = set(self.rows)
+        self._from_before: set[tuple[str, str]] | None = None  # None: not looked yet, and a run may still start over
 
     def _read(self) -> None:
+        """The rows of an earlier attempt."""
         if not self.path.exists():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -46,6 +46,9 @@ class CsvTracker(Tracker):
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Add a row, or fill up the one of the same session and step."""
+        if self._from_before is None:
+            self._read()
+            self._from_before = set(self.rows)
         key = (_cell(metrics.get("session", "")), str(step))
         appends = self._whole and key not in self.rows and set(metrics) <= set(self.columns)
         self._drop_from(key)
@@ -60,7 +63,7 @@ class CsvTracker(Tracker):
 
     def _drop_from(self, key: tuple[str, str]) -> None:
         """Forget a row of an earlier attempt and all of that attempt's rows after it."""
-        if key in self._from_before:
+        if key in (self._from_before or ()):
             order = list(self.rows)
             for stale in order[order.index(key) :]:
                 del self.rows[stale]

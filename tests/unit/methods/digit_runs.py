@@ -14,7 +14,7 @@ from hdx.config.paths import absolute_in
 from hdx.config.validate import load
 from hdx.engine import stop
 from hdx.engine.fit import Control
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
 from hdx.errors import Interrupted
 from hdx.store.rundir import RunDir
@@ -27,8 +27,7 @@ QUICK = ("protocol.step=4", "protocol.shots=20", "trainer.epochs=8")
 def run(folder: Path, *overrides: str) -> dict[str, Any]:
     """The record of a run, which goes on where it was interrupted."""
     config = absolute_in(load([*overrides, *SMALL, f"output_dir={folder}"]))
-    run_dir = prepare(config)
-    return run_dir.record() or launch(config, run_dir, Report(), io.StringIO())
+    return launch(config, RunDir.of(config["output_dir"], config.run_id), Report(), io.StringIO())
 
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str, after: int) -> None:

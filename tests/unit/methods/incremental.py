@@ -16,7 +16,7 @@ from hdx.body import Body
 from hdx.config.paths import absolute_in
 from hdx.config.validate import load
 from hdx.datasets.transforms import EvalTransform
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
 from hdx.memories._base import Samples
 from hdx.pools.avg import Avg
@@ -68,8 +68,7 @@ def config_of(folder: Path, *words: str) -> Any:
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """The record of a run on digits, which is made in this process or resumed."""
     config = config_of(folder, *words)
-    run_dir = prepare(config)
-    return run_dir.record() or launch(config, run_dir, Report(), io.StringIO())
+    return launch(config, RunDir.of(config["output_dir"], config.run_id), Report(), io.StringIO())
 
 
 def state_of(record: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -12,13 +12,14 @@ import torchvision
 
 from hdx.config import files, grid, paths
 from hdx.config.validate import load
-from hdx.engine.launch import launch, prepare
+from hdx.engine.launch import launch
 from hdx.engine.report import Report
 from hdx.report.cells import overrides_of
 from hdx.report.layout import lay_out
 from hdx.report.table import make_table, trusted
 from hdx.report.table_file import read_table
 from hdx.report.text import terminal
+from hdx.store.rundir import RunDir
 
 CONF = paths.packaged()
 TABLES = files.names("table", [CONF])
@@ -117,7 +118,7 @@ def test_a_table_whose_data_is_elsewhere_runs_on_data_of_the_format(cifar100: Pa
     spec = read_table("nmc_baseline")
     cell = make_table(spec, words).entries["NMC"]["last accuracy"].cell
     for config in cell.configs(cell.missing):
-        launch(config, prepare(config), Report(), None)  # type: ignore[arg-type]
+        launch(config, RunDir.of(config["output_dir"], config.run_id), Report(), None)  # type: ignore[arg-type]
     entries = make_table(spec, words).entries["NMC"]
     last, average = entries["last accuracy"], entries["average incremental accuracy"]
     assert last.ours is not None and average.ours is not None and last.cell.missing == ()
