@@ -33,6 +33,7 @@ LATER = (
     *(("trainer", "crops", None), ("trainer", "crop_seed", 0), ("trainer", "activation_memory", "none")),
     *(("backbone", "stem", None), ("backbone", "shortcut", "pad")),
     *(("dataset", "train_list", None), ("dataset", "test_list", None)),
+    *(("dataset", "background", "white"), ("dataset", "skip_broken", 0)),
 )
 _EDGE = 1 << 16
 

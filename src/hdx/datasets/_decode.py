@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from hdx.datasets._tree import Files
+from hdx.datasets._alpha import BACKGROUNDS, opaque, over
+from hdx.datasets._kinds import printable
+from hdx.datasets._levels import NoRange, Ranges, is_deep, levels_of
+from hdx.datasets._tree import Files, Unreadable
 from hdx.errors import DataError
 
 MAX_PIXELS = 100_000_000
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
+class Unranged(Unreadable):
+    """An image whose levels are in no range that is known."""
+
+
 @dataclass(frozen=True)
 class Decoder:
     """Bytes of an image file to [C, size, size] uint8.
 
-    EXIF orientation is honoured, 16-bit grey is scaled to 8 bits, of an animation the first frame is taken,
-    resampling is bicubic with antialiasing (Pillow).
+    EXIF orientation is honoured, what is transparent shows the background, of an animation the first frame is taken,
+    resampling is bicubic with antialiasing (Pillow). Levels of more than 8 bits and floats are scaled by the range that the
+    file states, else by `ranges`.
 
     Args:
         size: side in pixels.
         colour: "rgb" (C = 3) or "grey" (C = 1, ITU-R 601-2 luma).
         fit: "crop" keeps the largest centre square, "squash" ignores the aspect, "pad" adds black borders.
+        background: what lies behind transparent pixels.
+        ranges: of the set that the images are from.
     """
 
     size: int
     colour: Literal["rgb", "grey"]
     fit: Literal["crop", "squash", "pad"]
+    background: Literal["white", "grey", "black"] = "white"
+    ranges: Ranges = Ranges()
 
-    VERSION = 1
+    VERSION = 2
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -47,18 +61,29 @@ class Decoder:
         return {"version": self.VERSION, **asdict(self)}
 
     def read(self, files: Files, name: str) -> np.ndarray:
-        """[C, size, size] of one file. Raises: DataError naming a file that is no image, is damaged or is too large."""
-        image = _open(files, name)
+        """[C, size, size] of one file. Raises: Unreadable naming a file that is no image, is damaged or is too large."""
+        image, data = open_image(files, name)
         try:
-            image.draft(None, (2 * self.size, 2 * self.size))  # large JPEGs decode at half, quarter … scale
-            return self._fit(image)
+            return self._fit(self._eight_bits(image, data))
         except Exception as error:  # Pillow's plugins raise whatever they like on damaged files
-            raise DataError(f"cannot decode image '{name}' in {files.path}: {error}. Replace or remove the file") from error
+            kind = Unranged if isinstance(error, NoRange) else Unreadable
+            where = f"'{printable(name)}' in {files.path}"
+            raise kind(f"cannot decode image {where}: {error}. Replace or remove the file", str(error)) from error
+
+    def _eight_bits(self, image: Any, data: bytes) -> Any:
+        """The whole image upright, with 8 bits a sample and nothing transparent."""
+        from PIL import Image, ImageOps
+
+        if is_deep(image):
+            levels = levels_of(image, data)
+            return Image.fromarray(over(levels.eight_bits(self.ranges), levels.alpha, BACKGROUNDS[self.background]))
+        image.draft(None, (2 * self.size, 2 * self.size))  # large JPEGs decode at half, quarter … scale
+        return opaque(ImageOps.exif_transpose(image), data, BACKGROUNDS[self.background])
 
     def _fit(self, image: Any) -> np.ndarray:
         from PIL import Image, ImageOps
 
-        image = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB" if self.colour == "rgb" else "L")
+        image = image.convert("RGB" if self.colour == "rgb" else "L")
         target = (self.size, self.size)
         if image.size != target:
             fits: dict[str, Callable[..., Any]] = {"crop": ImageOps.fit, "squash": Image.Image.resize, "pad": ImageOps.pad}
@@ -67,64 +92,107 @@ class Decoder:
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _open(files: Files, name: str) -> Any:
-    """The opened, not yet decoded image; the header's size is checked before any pixel is made."""
-    from PIL import Image
+def open_image(files: Files, name: str) -> tuple[Any, bytes]:
+    """The opened, not yet decoded image and its bytes; the header's size is checked before any pixel is made."""
+    from PIL import Image, UnidentifiedImageError
 
-    data = files.read(name)
+    data, where = files.read(name), f"'{printable(name)}' in {files.path}"
     try:
         image = Image.open(io.BytesIO(data))
         width, height = image.size
     except Image.DecompressionBombError as error:
-        raise DataError(f"image '{name}' in {files.path} is too large: {error}. Remove the file") from error
+        raise Unreadable(f"image {where} is too large: {error}. Remove the file", "is too large") from error
     except Exception as error:
-        raise DataError(f"'{name}' in {files.path} is not a readable image: {error}. Replace or remove the file") from error
+        reason = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "is no image that Pillow knows" if data else "is empty"
+        raise Unreadable(f"{where} is not a readable image: {reason}. Replace or remove the file", reason) from error
     if width * height > MAX_PIXELS:
         size = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} Mpixel"
-        raise DataError(f"image '{name}' in {files.path} is too large: {size}. Shrink or remove the file")
-    return image
+        raise Unreadable(f"image {where} is too large: {size}. Shrink or remove the file", f"has {size}")
+    return image, data
 
 
-def _eight_bits(image: Any) -> Any:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion clips it to white."""
+@contextmanager
+def quiet() -> Iterator[list[str]]:
+    """Pillow's warnings end nothing and are not printed; the list has their texts, but for those about large images."""
     from PIL import Image
 
-    if not image.mode.startswith("I"):
-        return image
-    levels = np.asarray(image).astype(np.int64)
-    if image.mode != "I" or levels.max(initial=0) > 255:  # "I" is how older Pillows open a 16-bit PNG
-        levels = levels >> 8
-    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    texts += [str(each.message) for each in caught if not issubclass(each.category, Image.DecompressionBombWarning)]
 
 
-def all_grey(files: Files, names: Sequence[str], n_probes: int = 256) -> bool:
-    """Whether none of `n_probes` evenly spaced images is stored in colour; only headers are parsed."""
-    for i in sorted(set(np.linspace(0, len(names) - 1, num=min(n_probes, len(names))).astype(int).tolist())):
-        if _open(files, names[i]).mode not in GREY_MODES:
-            return False
-    return True
+def probes(names: Sequence[str], n_probes: int = 256) -> list[str]:
+    """At most `n_probes` evenly spaced names."""
+    rows = np.linspace(0, len(names) - 1, num=min(n_probes, len(names))).astype(int)
+    return [names[i] for i in sorted(set(rows.tolist()))]
 
 
-def decode(files: Files, names: Sequence[str], decoder: Decoder, threads: int = 1) -> np.ndarray:
-    """[len(names), C, size, size] uint8. Raises: DataError naming the first unreadable file."""
-    images = np.empty((len(names), *decoder.shape), dtype=np.uint8)
+def all_grey(files: Files, names: Sequence[str]) -> bool:
+    """Whether none of 256 evenly spaced images is stored in colour; only headers are parsed. What is unreadable says nothing."""
+    modes = set()
+    with quiet():
+        for name in probes(names):
+            try:
+                modes.add(open_image(files, name)[0].mode)
+            except Unreadable:
+                continue
+    return bool(modes) and modes <= set(GREY_MODES)
+
+
+def attempt(
+    files: Files, names: Sequence[str], decoder: Decoder, threads: int = 1, warned: list[str] | None = None
+) -> tuple[np.ndarray, dict[int, Unreadable]]:
+    """[len(names), C, size, size] uint8, and for the rows that are not readable why.
+
+    Args:
+        warned: where the texts of Pillow's warnings go.
+    """
+    images = np.zeros((len(names), *decoder.shape), dtype=np.uint8)
+    failures: dict[int, Unreadable] = {}
 
     def decode_span(start: int) -> None:
         for i in range(start, min(start + 64, len(names))):
-            images[i] = decoder.read(files, names[i])
+            try:
+                images[i] = decoder.read(files, names[i])
+            except Unreadable as error:
+                failures[i] = error
 
     spans = range(0, len(names), 64)
-    if threads <= 1 or len(spans) <= 1:
-        for start in spans:
-            decode_span(start)
-        return images
-    with ThreadPoolExecutor(threads) as pool:  # Pillow and zlib release the GIL
-        try:
-            list(pool.map(decode_span, spans))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with quiet() as texts:
+        if threads <= 1 or len(spans) <= 1:
+            for start in spans:
+                decode_span(start)
+        else:
+            with ThreadPoolExecutor(threads) as pool:  # Pillow and zlib release the GIL
+                try:
+                    list(pool.map(decode_span, spans))
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    if warned is not None:
+        warned += texts
+    return images, dict(sorted(failures.items()))
+
+
+def decode(files: Files, names: Sequence[str], decoder: Decoder, threads: int = 1) -> np.ndarray:
+    """[len(names), C, size, size] uint8. Raises: DataError naming the unreadable files."""
+    images, failures = attempt(files, names, decoder, threads)
+    if failures:
+        raise unreadable(files, {names[i]: error.reason for i, error in failures.items()}, str(next(iter(failures.values()))))
     return images
+
+
+def unreadable(files: Files, reasons: Mapping[str, str], alone: str = "", advice: str = "Replace or remove them") -> DataError:
+    """The error that names broken files, the first ten of them; `alone` is what it says of a single one."""
+    if len(reasons) == 1 and alone:
+        return DataError(alone)
+    shown = ", ".join(f"'{printable(name)}' ({' '.join(reason.split())})" for name, reason in list(reasons.items())[:10])
+    more = f" and {len(reasons) - 10} more" if len(reasons) > 10 else ""
+    return DataError(f"{len(reasons)} files in {files.path} cannot be read: {shown}{more}. {advice}")
 
 
 def n_cores() -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,16 @@ class Layout:
     in_test: np.ndarray | None = None
     splits: tuple[str, str] = ("", "")
     said: list[str] = field(default_factory=list)
+
+    def without(self, names: Collection[str]) -> Layout:
+        """The layout with some images left out. Raises: DataError naming a class that has no image left."""
+        kept = np.array([name not in names for name in self.listing.names])
+        in_test = None if self.in_test is None else self.in_test[kept]
+        listing = self.listing.without(names)
+        if gone := np.flatnonzero(np.bincount(listing.labels, minlength=len(listing.classes)) == 0).tolist():
+            seen = f"class '{listing.classes[gone[0]]}' in {listing.files.path} has no image that can be read"
+            raise DataError(f"{seen}. Replace its files or remove it")
+        return replace(self, listing=listing, in_test=in_test)
 
 
 @dataclass

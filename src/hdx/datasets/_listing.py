@@ -7,7 +7,7 @@ import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,13 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def without(self, names: Collection[str]) -> Listing:
+        """The listing with some images left out; classes and identity stay."""
+        if not names:
+            return self
+        kept = [i for i, name in enumerate(self.names) if name not in names]
+        return replace(self, names=[self.names[i] for i in kept], labels=self.labels[kept])
 
     def spellings(self, contents: Contents) -> str:
         """Which class folder is spelled in two Unicode forms, for a message; "" where none is."""

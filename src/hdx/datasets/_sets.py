@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from hdx import digest
 from hdx.datasets._base import ImageSet
 from hdx.datasets._cache import Decoded, load_or_build
-from hdx.datasets._decode import Decoder, decode, n_cores
+from hdx.datasets._decode import Decoder, unreadable
 from hdx.datasets._listing import Listing
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._stream import Streamed
+from hdx.datasets._survey import Survey, needs_a_look, oddities, ranges_of
 from hdx.errors import DataError
 
 logger = logging.getLogger("hdx")
@@ -33,7 +34,6 @@ def image_sets(
     *,
     storage: Storage,
     memory_gb: float,
-    warn_of_copies: bool = False,
 ) -> list[ImageSet]:
     """One ImageSet for each split, all on the same decoded images, which are cached on disk when they fit in memory.
 
@@ -44,26 +44,86 @@ def image_sets(
         decoder: how a file becomes an array.
         splits: rows of the listing and labels of each split.
         storage, memory_gb: the options of the same names.
-        warn_of_copies: say how many images equal another one; for data that nobody has looked at yet.
 
-    Raises: DataError for fewer than two classes and for an unreadable image.
+    Raises: DataError for fewer than two classes and for unreadable images, naming them.
     """
     require_two_classes(dataset, splits[0][1], listing)
-    n_bytes = len(listing) * int(np.prod(decoder.shape))
-    if storage == "disk" or (storage == "auto" and n_bytes > round(memory_gb * 1e9)):
-        return _named(listing, [Streamed(listing, decoder, rows, labels) for rows, labels in splits])
-    key = f"{dataset}-{digest.of_json([listing.identity, decoder.describe()])[:24]}"
-    decoded = load_or_build(cache_dir, key, lambda: _decode_all(dataset, listing, decoder))
-    if warn_of_copies:
-        _warn_of_copies(dataset, decoded)
-    pixels = Pixels(decoded)
-    return _named(listing, [InMemory(pixels, rows, labels) for rows, labels in splits])
+    return Source(dataset, cache_dir, listing, decoder, storage=storage, memory_gb=memory_gb).sets(splits)
 
 
-def _named(listing: Listing, sets: Sequence[InMemory | Streamed]) -> list[ImageSet]:
-    for each in sets:
-        each.names = [listing.names[row] for row in each.rows]
-    return list(sets)
+class Source:
+    """The images of a listing: decoded and cached where they fit in memory, else streamed.
+
+    Args:
+        dataset, cache_dir, listing, decoder, storage, memory_gb: as of `image_sets`.
+        skip_broken: so many unreadable files are left out; None for datasets without that option.
+
+    Attributes:
+        listing: of the readable images.
+        notes: what was found, for the run record.
+
+    Raises: DataError naming the unreadable files where they are more than `skip_broken`.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        cache_dir: Path,
+        listing: Listing,
+        decoder: Decoder,
+        *,
+        storage: Storage,
+        memory_gb: float,
+        skip_broken: int | None = None,
+    ) -> None:
+        n_bytes = len(listing) * int(np.prod(decoder.shape))
+        self.streams = storage == "disk" or (storage == "auto" and n_bytes > round(memory_gb * 1e9))
+        self.dataset, self.listing, self.decoder = dataset, listing, decoder
+        self._pixels: Pixels | None = None
+        self._facts: dict[str, Any] = {}
+        if not self.streams or skip_broken or needs_a_look(listing):
+            what = "survey-" if self.streams else ""
+            key = f"{dataset}-{what}{digest.of_json([listing.identity, decoder.describe()])[:24]}"
+            self._take(load_or_build(cache_dir, key, lambda: self._survey(skip_broken)), skip_broken or 0)
+
+    def _survey(self, skip_broken: int | None) -> Decoded:
+        logger.info("decoding %d images of %s (once)", len(self.listing), self.dataset)
+        return Survey(self.listing, self.decoder, keep=not self.streams).decoded(skip_broken)
+
+    def _take(self, decoded: Decoded, skip_broken: int) -> None:
+        self._facts = decoded.facts
+        broken: dict[str, str] = decoded.facts["broken"]
+        if len(broken) > skip_broken:  # found when more of them were allowed
+            raise unreadable(self.listing.files, broken, advice=f"Mend them, or dataset.skip_broken={len(broken)}")
+        self.listing = self.listing.without(broken)
+        self.decoder = replace(self.decoder, ranges=ranges_of(decoded.facts["ranges"]))
+        if not self.streams:
+            self._pixels = Pixels(decoded)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Plain data: how many files were broken, the ranges of levels, how many pictures are of one colour."""
+        facts = self._facts
+        found = {"broken": len(facts.get("broken", ())), "flat": len(facts.get("flat", ()))}
+        ranges = {kind: [low, high] for kind, (low, high, _) in facts.get("ranges", {}).items()}
+        return {key: n for key, n in found.items() if n} | ({"ranges": ranges} if ranges else {})
+
+    def sets(self, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[ImageSet]:
+        """An ImageSet for each (rows of `listing`, labels)."""
+        sets = [self._set(rows, labels) for rows, labels in splits]
+        for each in sets:
+            each.names = [self.listing.names[row] for row in each.rows]
+        return list(sets)
+
+    def _set(self, rows: np.ndarray, labels: np.ndarray) -> InMemory | Streamed:
+        if self._pixels is None:
+            return Streamed(self.listing, self.decoder, rows, labels)
+        return InMemory(self._pixels, rows, labels)
+
+    def say(self, splits: Sequence[np.ndarray]) -> None:
+        """Log what is odd about images that nobody has looked at yet, a line each; of the train and the test rows."""
+        for line in oddities(self._facts, self.listing, splits, self.decoder.shape) if self._facts else ():
+            logger.warning("dataset %s: %s", self.dataset, line)
 
 
 def require_two_classes(dataset: str, labels: np.ndarray, listing: Listing) -> None:
@@ -72,27 +132,3 @@ def require_two_classes(dataset: str, labels: np.ndarray, listing: Listing) -> N
     if n_classes < 2:
         what = f"{n_classes} class with {len(labels)} training images"
         raise DataError(f"dataset {dataset}: {listing.files.path} gives {what}, but at least 2 classes are needed")
-
-
-def _decode_all(dataset: str, listing: Listing, decoder: Decoder) -> Decoded:
-    logger.info("decoding %d images of %s (once)", len(listing), dataset)
-    images = decode(listing.files, listing.names, decoder, n_cores())
-    return Decoded(images, {"classes": listing.classes, "copies": _copies(images, listing.names)})
-
-
-def _copies(images: np.ndarray, names: Sequence[str]) -> list[str]:
-    """[number of images that equal an earlier one, the first such, the one it equals]; empty when all differ."""
-    first: dict[bytes, int] = {}
-    copies = []
-    for i, image in enumerate(images):
-        original = first.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), i)
-        if original != i:
-            copies.append((i, original))
-    return [str(len(copies)), names[copies[0][0]], names[copies[0][1]]] if copies else []
-
-
-def _warn_of_copies(dataset: str, decoded: Decoded) -> None:
-    copies = decoded.facts.get("copies")
-    if copies:
-        text = "dataset %s: %s images equal another one pixel for pixel, so train and test may share some (first: %s = %s)"
-        logger.warning(text, dataset, *copies)

@@ -15,11 +15,11 @@ from hdx.datasets._layout import Layout
 from hdx.datasets._listing import alike_classes
 from hdx.datasets._lists import from_lists
 from hdx.datasets._recognise import recognise
-from hdx.datasets._sets import image_sets
+from hdx.datasets._sets import Source, require_two_classes
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
-from hdx.options import OpenFraction, PositiveFloat, PositiveInt
+from hdx.options import NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt
 from hdx.rules import needed
 
 logger = logging.getLogger("hdx")
@@ -41,6 +41,9 @@ class Folder(Dataset):
     header, a .csv of one column a class with a 1, or paths alone; paths may be of the data's root, of any folder in it, and
     without the ending of the file. A column that says train, test (or val) is the split where there is no test_list.
 
+    Levels of 16 bits and floats are scaled by the range that the file states, else by that of the set, which is said: the usual
+    one (8 to 16 bits, 0 to 1, 0 to 255) that holds them where they fill a quarter of it, else from the lowest to the highest.
+
     Args:
         path: the folder or .zip; required.
         train_list: file that lists the training images, here or inside the data; null takes the folders.
@@ -50,6 +53,8 @@ class Folder(Dataset):
         image_size: side in pixels.
         fit: make images square by cutting the centre, by squashing, or by padding with black.
         colour: rgb, grey, or auto: grey when none of 256 images spread over the tree is stored in colour.
+        background: what lies behind transparent pixels.
+        skip_broken: so many files that cannot be read are left out, as if they were not there; more are refused, all named.
         storage: keep decoded images in memory, read them from disk each time, or decide by memory_gb.
         memory_gb: with storage=auto, decoded images of more than this many GB (10^9 bytes) are read from disk.
     """
@@ -70,6 +75,8 @@ class Folder(Dataset):
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         colour: Literal["auto", "rgb", "grey"] = "auto",
+        background: Literal["white", "grey", "black"] = "white",
+        skip_broken: NonNegativeInt = 0,
         storage: Literal["auto", "memory", "disk"] = "auto",
         memory_gb: PositiveFloat = 4.0,
     ) -> None:
@@ -82,18 +89,28 @@ class Folder(Dataset):
         layout = recognise(contents) if train_list is None else from_lists(contents, train_list, test_list)
         _say(contents, layout)
         listing = layout.listing
-        self.classes, self.notes = listing.classes, _notes(layout)
-        if layout.in_test is not None:
-            rows = _checked(layout, np.flatnonzero(~layout.in_test), np.flatnonzero(layout.in_test))
-        else:
-            rows = stratified(listing.labels, listing.classes, test_fraction, split_seed)
+        rows = _rows(layout, test_fraction, split_seed)
+        require_two_classes("folder", layout.listing.labels[rows[0]], layout.listing)
         if colour == "auto":
-            colour = "grey" if all_grey(listing.files, listing.names) else "rgb"
-        decoder = Decoder(size=image_size, colour=colour, fit=fit)
-        splits = [(part, listing.labels[part]) for part in rows]
-        self.train, self.test = image_sets(
-            "folder", cache_dir, listing, decoder, splits, storage=storage, memory_gb=memory_gb, warn_of_copies=True
+            colour = "grey" if all_grey(layout.listing.files, layout.listing.names) else "rgb"
+        decoder = Decoder(size=image_size, colour=colour, fit=fit, background=background)
+        source = Source(
+            "folder", cache_dir, layout.listing, decoder, storage=storage, memory_gb=memory_gb, skip_broken=skip_broken
         )
+        if len(source.listing) < len(layout.listing):  # the split is that of the data without the broken files
+            layout = layout.without(set(layout.listing.names) - set(source.listing.names))
+            rows = _rows(layout, test_fraction, split_seed)
+        listing = layout.listing
+        source.say(rows)
+        self.classes, self.notes = listing.classes, _notes(layout) | source.notes
+        self.train, self.test = source.sets([(part, listing.labels[part]) for part in rows])
+
+
+def _rows(layout: Layout, test_fraction: float, split_seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The given split, or one that is drawn."""
+    if layout.in_test is not None:
+        return _checked(layout, np.flatnonzero(~layout.in_test), np.flatnonzero(layout.in_test))
+    return stratified(layout.listing.labels, layout.listing.classes, test_fraction, split_seed)
 
 
 def _notes(layout: Layout) -> dict[str, Any]:

@@ -122,9 +122,10 @@ def describe(config: Config, assembly: Assembly, head: PlainHead | None, record:
 
 
 def decoding(options: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """How the run's dataset makes an image file an array of one shape: side, colour, fit."""
+    """How the run's dataset makes an image file an array of one shape: side, colour, fit, background, ranges of deep levels."""
     channels, height, _ = dataset.train.image_shape
-    return {"size": height, "colour": "rgb" if channels == 3 else "grey", "fit": options.get("fit", "crop")}
+    about = {"size": height, "colour": "rgb" if channels == 3 else "grey", "fit": options.get("fit", "crop")}
+    return about | {"background": options.get("background", "white"), "ranges": dict(dataset.notes.get("ranges", {}))}
 
 
 def _tensors(body: Body, head: PlainHead | None) -> dict[str, Tensor]:

@@ -16,8 +16,10 @@ from hdx import registry
 from hdx.backbones._weights import load_into
 from hdx.body import Body
 from hdx.config import schema, types
-from hdx.datasets._decode import Decoder, decode, n_cores
+from hdx.datasets._decode import Decoder, attempt, n_cores
 from hdx.datasets._kinds import image_endings, is_image
+from hdx.datasets._levels import Ranges
+from hdx.datasets._survey import ranged
 from hdx.datasets._tree import Files
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.build import effective_precision
@@ -79,11 +81,12 @@ class Model:
         top = min(top, len(self.classes))
         size = int(self.about["batch_size"])
         for files, names, label in listed(paths):
+            decoder = ranged(self.decoder, files, names)
             for start in range(0, len(names), size):
-                yield from self._some(files, names[start : start + size], label, top)
+                yield from self._some(files, names[start : start + size], label, top, decoder)
 
-    def _some(self, files: Files, names: Sequence[str], label: str, top: int) -> Iterator[dict[str, Any]]:
-        images, errors = _decoded(files, names, self.decoder)
+    def _some(self, files: Files, names: Sequence[str], label: str, top: int, decoder: Decoder) -> Iterator[dict[str, Any]]:
+        images, errors = _decoded(files, names, decoder)
         best = self.probabilities(images).topk(top, dim=1) if len(images) else None
         row = 0
         for name in names:
@@ -117,7 +120,8 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def built(about: dict[str, Any], tensors: dict[str, Tensor], path: Path, device: torch.device) -> tuple[Body, PlainHead, Decoder]:
     """Body, head and decoder of a model file. Raises: KeyError, TypeError or ValueError where its description does not fit."""
     image = about["image"]
-    decoder = Decoder(size=int(image["size"]), colour=image["colour"], fit=image["fit"])
+    ranges = Ranges(**{kind: (float(low), float(high)) for kind, (low, high) in image.get("ranges", {}).items()})
+    decoder = Decoder(int(image["size"]), image["colour"], image["fit"], image.get("background", "white"), ranges)
     backbone = registry.build("backbone", _checked("backbone", bare_options(about["backbone"])))
     if about.get("regrown"):
         regrow(backbone, _part(tensors, "backbone/"))
@@ -174,14 +178,6 @@ def listed(paths: Sequence[Path]) -> Iterator[tuple[Files, list[str], str]]:
 
 def _decoded(files: Files, names: Sequence[str], decoder: Decoder) -> tuple[np.ndarray, dict[str, str]]:
     """[n, C, size, size] of the readable images, and why the others are not."""
-    try:
-        return decode(files, names, decoder, n_cores()), {}
-    except DataError:
-        pass
-    good, errors = [], {}
-    for name in names:
-        try:
-            good.append(decode(files, [name], decoder)[0])
-        except DataError as error:
-            errors[name] = " ".join(str(error).split())
-    return np.stack(good) if good else np.zeros((0, *decoder.shape), np.uint8), errors
+    images, failures = attempt(files, names, decoder, n_cores())
+    good = [i for i in range(len(names)) if i not in failures]
+    return images[good], {names[i]: " ".join(str(error).split()) for i, error in failures.items()}
