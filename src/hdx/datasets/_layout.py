@@ -91,6 +91,20 @@ def children(contents: Contents, top: str) -> dict[str, Folder]:
     return dict(sorted(found.items()))
 
 
+def grandchildren(contents: Contents, top: str) -> dict[str, dict[str, Folder]]:
+    """For each folder directly below `top` with images the folders in it with images; one pass, as there may be many classes."""
+    found: dict[str, dict[str, Folder]] = defaultdict(lambda: defaultdict(Folder))
+    for name in contents.images:
+        if name.startswith(top) and "/" in (below := name[len(top) :]):
+            head, _, rest = below.partition("/")
+            sub, nested, rest = rest.partition("/")
+            inside = found[head]
+            if nested:
+                inside[sub].deep += "/" in rest
+                inside[sub].direct += "/" not in rest
+    return {head: dict(inside) for head, inside in sorted(found.items())}
+
+
 def strays(contents: Contents, top: str) -> list[str]:
     """Images directly in `top`."""
     return [name for name in contents.images if name.startswith(top) and "/" not in name[len(top) :]]

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from hdx.datasets._kinds import ARCHIVES
-from hdx.datasets._layout import EXPECTED, LISTS, OUTSIDE, Folder, Layout, children, listed, noted, of_classes, strays
+from hdx.datasets._layout import (
+    EXPECTED,
+    LISTS,
+    OUTSIDE,
+    Folder,
+    Layout,
+    children,
+    grandchildren,
+    listed,
+    noted,
+    of_classes,
+    strays,
+)
 from hdx.datasets._listing import LeftOut, composed, listing_of
 from hdx.datasets._roles import CONTAINERS, SPLITS, roles
 from hdx.datasets._tree import Contents
@@ -163,7 +175,7 @@ class _Splits:
 
 def _splits_below_classes(contents: Contents, top: str, left_out: LeftOut) -> Layout | None:
     """`<class>/train/<image>` beside `<class>/test/<image>`; None for a tree without it. Raises: DataError for half of one."""
-    classes = {cls: children(contents, f"{top}{cls}/") for cls, folder in children(contents, top).items() if folder.n_images}
+    classes = grandchildren(contents, top)
     given = {cls: roles(below) for cls, below in classes.items()}
     divided = [cls for cls, found in given.items() if "train" in found.values() and set(found.values()) & set(SPLITS[1:])]
     if not divided:

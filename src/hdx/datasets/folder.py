@@ -20,7 +20,7 @@ from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
 from hdx.options import NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt
-from hdx.rules import needed
+from hdx.rules import ANY, needed, only_when
 
 logger = logging.getLogger("hdx")
 
@@ -60,7 +60,10 @@ class Folder(Dataset):
     """
 
     licence = "that of your images"
-    rules = (needed("path", "dataset.path=DIR or dataset.path=FILE.zip, with a folder a class"),)
+    rules = (
+        needed("path", "dataset.path=DIR or dataset.path=FILE.zip, with a folder a class"),
+        only_when("test_list", train_list=ANY, why="has no training split without dataset.train_list", fix="give that as well"),
+    )
 
     def __init__(
         self,
