@@ -84,7 +84,7 @@ SCORING = {
     ("dataset", "cross_domain"): ("target",),
 }
 #: Methods that train the body without the head; the others train both together.
-WITHOUT_HEAD = ("frozen", "first_session", "joint", "prototypical", "normsoftmax")
+WITHOUT_HEAD = ("frozen", "first_session", "joint", "prototypical", "normsoftmax", "simclr", "byol", "prune")
 
 
 def body_key(data: dict[str, Any]) -> str:

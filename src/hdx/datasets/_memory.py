@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hdx import digest
 from hdx.datasets._base import ImageSet
-from hdx.datasets._cache import Decoded
+from hdx.datasets._cache import Decoded, checksum
 
 
 class Pixels:
@@ -53,6 +53,11 @@ class InMemory(ImageSet):
         self.image_shape = (channels, height, width)
         self.digest = digest.of_json([pixels.checksum, digest.of_arrays(self.rows, self.labels)])
         self._pixels = pixels
+
+    @classmethod
+    def of(cls, images: np.ndarray, labels: np.ndarray) -> InMemory:
+        """All of `images` [N, C, H, W] uint8 with `labels` [N]."""
+        return cls(Pixels(Decoded(images, checksum=checksum(images))), np.arange(len(images)), labels)
 
     def fetch(self, indices: np.ndarray) -> Tensor:
         """[B, C, H, W] uint8 on the CPU."""

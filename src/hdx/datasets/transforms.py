@@ -75,7 +75,8 @@ class EvalTransform:
 
     def _mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._constants:
-            mean, std = torch.tensor([self.spec.mean, self.spec.std], device=device)[..., None, None]  # [3, 1, 1] each
+            with torch.inference_mode(False):  # kept for images that want a gradient as well
+                mean, std = torch.tensor([self.spec.mean, self.spec.std], device=device)[..., None, None]  # [3, 1, 1] each
             self._constants[device] = mean, std
         return self._constants[device]
 

@@ -135,6 +135,7 @@ def assemble(config: dict[str, Any], teacher: TeacherOf | None = None) -> Assemb
         registry.build("memory", config["memory"]),
         taught,
         tuple(dataset.classes),
+        dataset.train.image_shape,
     )
     method = registry.build("method", config["method"], parts)
     return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, train_seed)

@@ -33,14 +33,14 @@ class Training(pl.LightningModule):
     """A method while it trains: only here is it Lightning's, so that a run that trains nothing never imports it.
 
     Args:
-        method: whose `current` phase trains.
-        clip_norm: bound on the gradient of each step of a method that `steps_itself`; Lightning clips that of the others.
+        method: that trains; phase: its current one.
+        clip_norm: bound on the gradient of each step of a phase that `steps_itself`; Lightning clips that of the others.
     """
 
-    def __init__(self, method: Method, clip_norm: float | None) -> None:
+    def __init__(self, method: Method, phase: Phase, clip_norm: float | None) -> None:
         super().__init__()
         self.method, self.clip_norm = method, clip_norm
-        self.automatic_optimization = not method.steps_itself
+        self.automatic_optimization = not phase.steps_itself
         method.descends = self._descend
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -207,7 +207,7 @@ def fit(
         method.beside.load_state_dict(resumed["beside"])
     phase.classifier.to(device)
     method.beside.to(device)
-    if method.steps_itself:
+    if phase.steps_itself:
         _check_own_steps(method)
     method.body.activation_memory = recipe.activation_memory
     control = Control(phase, recipe, loader, file, seed, parts, report, resumed)
@@ -221,7 +221,7 @@ def fit(
         ],  # not Slurm's: torchrun has the ranks
         precision=PRECISION[method.body.precision],  # type: ignore[arg-type]
         max_epochs=1,
-        gradient_clip_val=None if method.steps_itself else recipe.clip_norm,
+        gradient_clip_val=None if phase.steps_itself else recipe.clip_norm,
         callbacks=[control],
         logger=False,
         enable_checkpointing=False,
@@ -232,7 +232,7 @@ def fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         method.train()
-        trainer.fit(Training(method, recipe.clip_norm), train_dataloaders=loader)
+        trainer.fit(Training(method, phase, recipe.clip_norm), train_dataloaders=loader)
     method.to(device)
     for buffer in method.body.buffers():  # a norm's statistics are of each rank's own share
         ranks.copy_from_first(buffer)

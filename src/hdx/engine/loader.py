@@ -85,7 +85,7 @@ class PhaseLoader:
             labels = torch.from_numpy(self.labels[share]).to(self.device, non_blocking=True)
             positions = torch.from_numpy(share).to(self.device, non_blocking=True)
             targets = None if self.targets is None else self.targets[torch.from_numpy(share)].to(self.device)
-            batch = Batch(inputs, labels, ranks.world() / n_all, positions, epoch=epoch, targets=targets)
+            batch = Batch(inputs, labels, ranks.world() / n_all, positions, epoch=epoch, step=step, targets=targets)
             yield batch if self.transform is None else self._shown(batch, share, step)
 
     def _shown(self, batch: Batch, share: np.ndarray, step: int) -> Batch:

@@ -103,6 +103,8 @@ class Phases:
         if phase.raw and self.outputs is not None:
             names = [self.dataset.classes[label] for label in phase.classes]
             self.method.teaching = Teaching(self.outputs, names, phase.indices)
+        if phase.targets is not None and not isinstance(phase.targets, torch.Tensor):
+            phase.targets = phase.targets(torch.from_numpy(labels))
         loader = self._loader(session, number, phase, source, labels)
         loss = self._outcome(session, number, phase, digest, labels, loader)
         if phase.finish is not None:
@@ -129,7 +131,7 @@ class Phases:
             raw=phase.raw,
             steps=phase.steps,
             views=phase.views if images else (),
-            targets=phase.targets,
+            targets=phase.targets if isinstance(phase.targets, torch.Tensor) else None,
             mix=phase.mix,
         )
 

@@ -4,47 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from hdx.metrics.classification import share
 from hdx.metrics.episodes import episode_accuracy, matched_accuracy
-from hdx.metrics.incremental import (
-    acc_avg_inc,
-    acc_task_mean,
-    accuracy_matrix,
-    bwt,
-    forgetting,
-    harmonic_mean,
-    performance_drop,
-)
 from hdx.metrics.intervals import mean_ci
+from hdx.protocols._base import Protocol
 from hdx.store.rundir import RunDir
 
 
-def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]]) -> dict[str, float | None]:
+def metrics_of(run_dir: RunDir, sessions: list[dict[str, Any]], protocol: Protocol) -> dict[str, float | None]:
     """All metrics of a run, computed from the stored predictions (never from rounded or averaged numbers)."""
     if "n_episodes" in sessions[0]:
         return episode_metrics(episodes_of(run_dir, sessions))
-    stored = [run_dir.predictions(session["index"]) for session in sessions]
-    correct = [each["prediction"] == each["label"] for each in stored]
-    matrix = accuracy_matrix(correct, [each["session_of_label"] for each in stored])
-    accuracies = np.array([share(hits) for hits in correct])
-    metrics: dict[str, float | None] = {
-        "acc_last": float(accuracies[-1]),
-        "acc_avg_inc": acc_avg_inc(accuracies),
-        "acc_task_mean": acc_task_mean(matrix),
-        "forgetting": forgetting(matrix),
-        "bwt": bwt(matrix),
-        "pd": performance_drop(accuracies),
-        "nll_last": sessions[-1]["nll"],
-        "ece_last": sessions[-1]["ece"],
-        "gain_predictor": sessions[0].get("gain_predictor"),
-    }
-    if len(sessions) > 1:
-        first = stored[-1]["session_of_label"] == 0
-        base, novel = share(correct[-1][first]), share(correct[-1][~first])
-        metrics |= {"acc_base": base, "acc_novel": novel, "acc_harmonic": harmonic_mean(base, novel)}
-    return metrics
+    metrics = protocol.score([run_dir.predictions(session["index"]) for session in sessions])
+    return metrics | {"gain_predictor": sessions[0].get("gain_predictor")}
 
 
 def _of_teacher(sessions: list[dict[str, Any]]) -> dict[str, int]:
@@ -76,7 +47,7 @@ def episode_metrics(episodes: dict[str, list[float]]) -> dict[str, float | None]
     return metrics
 
 
-def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, Any]]) -> dict[str, Any]:
+def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """The document that `hdx train --json` prints; counts and seconds add up over interruptions."""
     phases = sorted({name for session in sessions for name in session["seconds"]} - {"total"})
     predictor = sessions[0].get("gain_predictor_seconds", 0.0)
@@ -86,7 +57,7 @@ def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, 
     return {
         **about,
         "state": "finished",
-        "metrics": metrics_of(run_dir, sessions),
+        "metrics": metrics_of(run_dir, sessions, protocol),
         **({"episodes": episodes} if (episodes := episodes_of(run_dir, sessions)) else {}),
         "sessions": sessions,
         "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),

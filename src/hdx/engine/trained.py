@@ -73,7 +73,8 @@ class TrainedBodies:
             "torch": torch.__version__.partition("+")[0],
         }
         about |= {"beside": [repr(method.beside), _digest(method.beside)]} if len(method.beside) else {}
-        about |= {} if phase.targets is None else {"targets": digest.of_arrays(phase.targets.cpu().numpy())}
+        if isinstance(phase.targets, Tensor):
+            about["targets"] = digest.of_arrays(phase.targets.cpu().numpy())
         return digest.of_json(about)[:32]
 
     def load(self, key: str, method: Method, phase: Phase) -> dict[str, str] | None:

@@ -17,6 +17,7 @@ import torch
 from hdx import registry, streams
 from hdx.config.config import Config
 from hdx.engine import ranks, stop
+from hdx.engine.artefacts import leave
 from hdx.engine.bank import Bank
 from hdx.engine.build import Assembly, choose_device
 from hdx.engine.episodes import EpisodeLoop
@@ -131,7 +132,7 @@ def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | 
     about["head_state_bytes"] = _bytes(assembly.method.head)
     if ranks.rank() != 0:
         return {}
-    record = run_record(run_dir, about, sessions)
+    record = run_record(run_dir, about, sessions, assembly.protocol) | leave(config, assembly, run_dir)
     record["seconds"]["wall"] = round(time.monotonic() - started, 3)
     record["peak_memory_mb"] = round(_peak_memory_mb(assembly.device), 1)
     write_json(

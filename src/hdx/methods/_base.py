@@ -67,8 +67,6 @@ class Method(nn.Module):
             gradient. They come from the teacher cache or from the teacher itself, which makes no difference to the method.
         selection: what was chosen or measured on a session's validation rows, for its record; a method that looks at them sets it
             in `end_session`.
-        steps_itself: whether `training_step` makes its own backward passes and steps, by `descend`: several optimisers, bilevel
-            problems. Such a method trains on one device.
         resets_head: whether a statistics head forgets everything before it learns `head_rows`; may be set in `memorised`.
 
     Facts, read from source (`hdx.config.facts`), by which a config that makes no sense is refused before any work:
@@ -96,7 +94,6 @@ class Method(nn.Module):
     needs_unlabelled: ClassVar[bool] = False
     needs_text: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
-    steps_itself: ClassVar[bool] = False
     resets_head: bool = False
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -260,7 +257,7 @@ class Method(nn.Module):
         return self.recipe if phase.recipe is None else phase.recipe
 
     def descend(self, loss: Tensor, which: int = 0) -> None:
-        """Gradients of `loss` and a step of optimiser `which`, in a method that `steps_itself`."""
+        """Gradients of `loss` and a step of optimiser `which`, in a phase that `steps_itself`."""
         assert self.descends is not None
         self.descends(loss, which)
 

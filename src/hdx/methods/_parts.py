@@ -24,6 +24,7 @@ class Parts:
         memory: of earlier sessions' samples, empty.
         teacher: a frozen model, on the run's device; None for a run without one.
         classes: names of the dataset's classes, in the order of its labels.
+        image_shape: (C, H, W) of its images.
     """
 
     body: Body
@@ -33,3 +34,4 @@ class Parts:
     memory: Memory = field(default_factory=NoMemory)
     teacher: Teacher | None = None
     classes: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] = (3, 32, 32)

@@ -49,6 +49,7 @@ class Batch(NamedTuple):
         crops: [B] which of the stored crops `images` are; None where augmentation is drawn afresh.
         epoch: of the phase, from 1.
         targets: [B, C] float32, of the phase's targets; None where it has none.
+        step: of the phase, from 0.
         views: what each of the phase's views shows; empty where it has none.
     """
 
@@ -59,6 +60,7 @@ class Batch(NamedTuple):
     images: Tensor | None = None
     crops: Tensor | None = None
     epoch: int = 1
+    step: int = 0
     targets: Tensor | None = None
     views: tuple[Crop, ...] = ()
 
@@ -98,9 +100,12 @@ class Phase:
         steps: optimiser steps, in place of the recipe's epochs.
         groups: parameters with rates of their own; those of `parameters` in no group have the recipe's.
         views: ways to look at each image, in place of the recipe's augmentation; each may have a size of its own.
-        targets: [N, C] float32, what the sample of each index is to be taken for, in place of its label; the loss gets them.
+        targets: [N, C] float32, what the sample of each index is to be taken for, in place of its label, or a function that makes
+            them of the positions of the labels [N]; the loss gets them.
         mix: makes images and targets of a batch of several samples each; needs `targets`, and goes with no views.
         source: the images that `indices` mean, with dataset labels; None: the train split.
+        steps_itself: whether the method's `training_step` makes its own backward passes and steps, by `Method.descend`: several
+            optimisers, bilevel problems. Such a phase trains on one device.
         after_step: called after each step with the share of the phase that is over, in (0, 1].
     """
 
@@ -117,9 +122,10 @@ class Phase:
     steps: int | None = None
     groups: tuple[Group, ...] = ()
     views: tuple[View, ...] = ()
-    targets: Tensor | None = None
+    targets: Tensor | Callable[[Tensor], Tensor] | None = None
     mix: Mix | None = None
     source: ImageSet | None = None
+    steps_itself: bool = False
     after_step: Callable[[float], None] | None = None
 
     def optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:

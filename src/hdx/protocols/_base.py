@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hdx.datasets._base import Dataset
+from hdx.metrics.scores import scores
 from hdx.rules import Rule
 
 
@@ -93,6 +94,15 @@ class Protocol(ABC):
     def episodes(self, dataset: Dataset, seed: int) -> list[Episodes]:
         """All episodes of an episodic protocol, those of one shape together; pure as `sessions`, on the same view."""
         return []
+
+    def score(self, stored: list[dict[str, np.ndarray]]) -> dict[str, float | None]:
+        """The metrics of a run: a pure function of what each session has stored of its test samples.
+
+        Args:
+            stored: of each session, in order, arrays [N]: `index` of the test split, `label` and `prediction` (positions of the
+                logits), `session_of_label`, `log_p_label`, `confidence`, and whatever else the engine stores.
+        """
+        return scores(stored)
 
     def setting(self, sessions: list[Session]) -> str:
         """What is done, in a few words."""

@@ -103,7 +103,12 @@ class RunDir:
         """Forget results and checkpoints (`--force`); the config stays."""
         for name in ("record.json", "status.json", "metrics.csv"):
             (self.path / name).unlink(missing_ok=True)
-        for name in ("sessions", "predictions", "checkpoint"):  # each gone at once: half of the sessions would be resumed
+        for name in (
+            "sessions",
+            "predictions",
+            "checkpoint",
+            "artefact",
+        ):  # each gone at once: half of the sessions would be resumed
             shutil.rmtree(self.path / f".{name}.old", ignore_errors=True)
             if (self.path / name).exists():
                 (self.path / name).rename(self.path / f".{name}.old")

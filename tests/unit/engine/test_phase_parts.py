@@ -118,8 +118,6 @@ def test_targets_stand_for_labels(tmp_path: Path) -> None:
 class Following(Method):
     """The head, an average of it beside, and a second optimiser on a scale of the logits that has steps of its own."""
 
-    steps_itself = True
-
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.beside["ema"] = Ema(self.head, 0.9, rises=True)
@@ -128,7 +126,7 @@ class Following(Method):
         self.seen: list[float] = []
 
     def followed(self) -> Phase:
-        phase = phase_of(self, steps=9, after_step=self._after)
+        phase = phase_of(self, steps=9, steps_itself=True, after_step=self._after)
         phase.parameters = [*phase.parameters, *self.beside["scale"].parameters()]
         return phase
 
