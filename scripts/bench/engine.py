@@ -204,8 +204,31 @@ def first_session(folder: str) -> float:
     return found
 
 
+def training_alone() -> float:
+    """Seconds of the first session's gradient phase of the default run, in this process, which has imported everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = work(prepare(config_of(Path(folder), "+exp=fsa_film")), Report())
+        return record["sessions"][0]["seconds"]["adapt"]
+
+
+def cached_run(repeats: int) -> tuple[float, float]:
+    """Seconds of `import torch` in a process of its own, and of `hdx train +exp=fsa_na` whose features are there."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    with tempfile.TemporaryDirectory() as folder:
+        words = command("train", "+exp=fsa_na", *FRESH, f"output_dir={folder}")
+        subprocess.run(words, **quiet)  # type: ignore[call-overload]
+        times = interleaved(
+            repeats,
+            lambda: subprocess.run([sys.executable, "-c", "import torch"], **quiet),  # type: ignore[call-overload]
+            lambda: subprocess.run(words, **quiet),  # type: ignore[call-overload]
+            before=lambda: shutil.rmtree(Path(folder) / "runs", ignore_errors=True),
+        )
+    torch_alone, run = (statistics.median(each) for each in times)
+    return torch_alone, run
+
+
 def wait_table(repeats: int) -> str:
-    """Judging items 1 and 7."""
+    """From the command to what it was given for."""
     first = []
     for _ in range(min(repeats, 3)):
         with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +239,11 @@ def wait_table(repeats: int) -> str:
         "`hdx train +exp=fsa_flim` (misspelt)": (command("train", "+exp=fsa_flim"), "0.5 s"),
         "`hdx train +exp=fsa_film head=lad` (misspelt)": (command("train", "+exp=fsa_film", "head=lad"), "0.5 s"),
     }
-    rows = [["first session's accuracy of `hdx train +exp=fsa_film`", f"{statistics.median(first):.2f} s", "20 s"]]
+    alone, (torch_alone, cached) = training_alone(), cached_run(repeats)
+    bound = f"20 s; {1.3 * alone:.1f} s (1.3 x its training alone)"
+    rows = [["first session's accuracy of `hdx train +exp=fsa_film`", f"{statistics.median(first):.2f} s", bound]]
+    bound = f"{1.5 * torch_alone + 1:.2f} s (1.5 x `import torch` + 1 s)"
+    rows.append(["`hdx train +exp=fsa_na` over cached features", f"{cached:.2f} s", bound])
     for name, (words, bound) in waits.items():
         subprocess.run(words, check=False, **quiet)  # type: ignore[call-overload]
         times = [seconds(lambda words=words: subprocess.run(words, check=False, **quiet)) for _ in range(2 * repeats + 1)]

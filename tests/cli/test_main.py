@@ -63,6 +63,23 @@ def test_a_run_that_trains_nothing_imports_no_lightning(tmp_path: Path) -> None:
     assert modules.isdisjoint({"pytorch_lightning", "torchmetrics"})
 
 
+def test_a_run_that_trains_imports_no_metrics_and_they_are_there_for_whoever_asks(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from hdx.engine import fit\n"
+        "assert not {'torchmetrics.functional', 'scipy.signal', 'torchvision.models'} & set(sys.modules)\n"
+        "from pytorch_lightning.core import module\n"
+        "import torch, torchmetrics\n"
+        "assert torchmetrics.Metric is module.Metric and torchmetrics.__version__\n"
+        "mean = torchmetrics.MeanMetric()\n"  # of the package itself, all of it
+        "mean.update(torch.tensor([1.0, 2.0]))\n"
+        "assert isinstance(mean, module.Metric) and float(mean.compute()) == 1.5\n"
+        "assert torchmetrics.Metric is module.Metric and 'torchmetrics.functional' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_imports_no_hydra(tmp_path: Path) -> None:
     _, modules = imported(["--help"], tmp_path)
     assert modules.isdisjoint({"hydra", "omegaconf", "yaml", "rich", "numpy"})

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
 from hdx.engine import ranks, stop
+from hdx.engine._lightning import LightningEnvironment, TorchElasticEnvironment, pl
 from hdx.engine.loader import PhaseLoader
 from hdx.engine.state import load_phase, save_phase
 from hdx.errors import ConfigError, Interrupted, RunError
