@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hdx.adapters._base import Adapter, foreign_hooks
-from hdx.backbones._base import Backbone
+from hdx.backbones._base import Backbone, Tap
 from hdx.datasets.transforms import EvalTransform
 from hdx.digest import of_json
 from hdx.pools._base import Pool
@@ -70,6 +72,7 @@ class Body(nn.Module):
         self.trainable = [*adapter.attach(self.backbone), *self.pool.parameters()]
         self.adapter = adapter
         self.pool.n_prefix_tokens = self.backbone.n_prefix_tokens + adapter.n_extra_tokens
+        self.train(self.training)  # what was added is made in training mode
         for name, hook in foreign_hooks(self):
             if id(hook) not in before:
                 raise TypeError(
@@ -100,6 +103,27 @@ class Body(nn.Module):
     def tokens(self, images: Tensor) -> Tensor:
         """What the pool sees of transformed images [B, 3, S, S]: a map [B, D, h, w] or tokens [B, T, D]."""
         return self.backbone(images) if self.adapter is None else self.adapter(self.backbone, images)
+
+    def tapped(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]:
+        """`forward`, and by tap what that block of the backbone gives on the way: a map [B, D', h, w] or tokens [B, T, D'].
+
+        Raises: ConfigError for a block that the backbone does not have.
+        """
+        found: dict[Tap, Tensor] = {}
+        handles = []
+        for tap in taps:
+            name, channels = self.backbone.block(tap)
+            hear = partial(_hear, found, tap, channels)  # only while it is called: no copy of the body has it
+            handles.append(self.backbone.get_submodule(name).register_forward_hook(hear))
+        try:
+            return self(images), found
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def averaged(self, tapped: Tensor) -> Tensor:
+        """[B, D'] the mean over the positions of what a block gives, without prefix tokens."""
+        return tapped.mean((2, 3)) if tapped.ndim == 4 else tapped[:, self.pool.n_prefix_tokens :].mean(1)
 
     def penalty(self) -> Tensor | float:
         """The adapter's own term of the loss of a batch; 0 where it trains nothing."""
@@ -161,6 +185,11 @@ class Body(nn.Module):
         self.trainable = [replaced.get(parameter, parameter) for parameter in self.trainable]  # type: ignore[call-overload]
         ids = {id(parameter) for parameter in self.trainable}
         self.changed |= {name for name, p in self.named_parameters(remove_duplicate=False) if name in state and id(p) not in ids}
+
+
+def _hear(found: dict[Tap, Tensor], tap: Tap, channels: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    last = output.ndim == 4 and output.shape[1] != channels
+    found[tap] = output.permute(0, 3, 1, 2) if last else output
 
 
 class _Network(nn.Module):

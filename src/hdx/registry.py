@@ -46,6 +46,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "film": "hdx.adapters.film:Film",
         "last_block": "hdx.adapters.last_block:LastBlock",
         "lora": "hdx.adapters.lora:Lora",
+        "vpt": "hdx.adapters.vpt:Vpt",
     },
     "head": {
         "ncm": "hdx.heads.ncm:NCM",

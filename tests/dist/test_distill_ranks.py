@@ -20,6 +20,7 @@ from hdx.heads.linear import Linear
 from hdx.losses._base import Outputs
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch, Method
+from hdx.backbones._base import Block
 from hdx.body import Body
 from hdx.methods.dhkd import Dhkd
 from hdx.methods._parts import Parts
@@ -35,8 +36,8 @@ N, CLASSES = 9, 3  # shares of 5 and 4
 class WithMiddle(TwoConvolutions):
     """The first of the two convolutions is the middle."""
 
-    def middle(self) -> tuple[nn.Module, int]:
-        return self.layers[0], 6
+    def named_blocks(self) -> list[Block]:
+        return [Block("layers.0", 6), Block("layers", 8)]
 
 
 def made(name: str) -> Method:

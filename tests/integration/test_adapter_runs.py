@@ -13,12 +13,17 @@ from hdx.config.config import Config
 from hdx.engine import fit
 from hdx.engine.export_model import export_model, restored
 from hdx.engine.predict import Model
-from hdx.errors import Interrupted
+from hdx.errors import Interrupted, RunError
 from hdx.store.rundir import RunDir
-from tests.unit.methods.incremental import config_of, run, state_of
+from tests.integration.harness import config_of
+from tests.integration.harness import train as run
+from tests.unit.methods.incremental import state_of
 
+DIGITS = ("protocol.shots=20", "protocol.step=4", "trainer.checkpoint_seconds=0")
+VIT = ("backbone=timm", "backbone.model=test_vit", "backbone.image_size=32", "pool=cls", "adapter=vpt")
 RUNS = {
-    "lora": ("+exp=fsa_lora", "adapter.dropout=0.2", "trainer.epochs=3", "trainer.checkpoint_seconds=0"),
+    "lora": ("+exp=fsa_lora", "adapter.dropout=0.2", *DIGITS, "backbone=conv4_small"),
+    "vpt": ("+exp=fsa_film", *VIT, "adapter.dropout=0.2", *DIGITS),
 }
 
 
@@ -51,7 +56,7 @@ def test_cut_inside_a_phase_it_ends_bit_equal(name: str, tmp_path: Path, monkeyp
 
 
 def test_lora_is_exported_merged(tmp_path: Path) -> None:
-    record = run(tmp_path, *RUNS["lora"], "trainer.epochs=1")
+    record = run(tmp_path, *RUNS["lora"])
     run_dir, path = RunDir(Path(record["run_dir"])), tmp_path / "model.safetensors"
     config = Config.load(run_dir.config_file)
     assert export_model(config, run_dir, path)["adapter"] == "lora"
@@ -60,3 +65,10 @@ def test_lora_is_exported_merged(tmp_path: Path) -> None:
     images = assembly.dataset.test.fetch(assembly.sessions[-1].test[:32])
     own = assembly.method.body.embed(images)
     torch.testing.assert_close(Model(path, torch.device("cpu")).body.embed(images), own, rtol=0, atol=0)
+
+
+def test_prompts_are_not_exported(tmp_path: Path) -> None:
+    run_dir = RunDir(Path(run(tmp_path, *RUNS["vpt"])["run_dir"]))
+    with pytest.raises(RunError, match="adapter=vpt cannot be merged into plain weights: its prompts stays; export a run whose"):
+        export_model(Config.load(run_dir.config_file), run_dir, tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()

@@ -185,6 +185,8 @@ def test_every_file_can_be_chosen(file: Path) -> None:
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
     if group == "head" and fact("head", name, "kind") == "episode":
         beside = ["protocol=episodic"]
+    if group == "adapter" and fact("adapter", name, "layout") == "tokens":
+        beside = [*beside, "backbone=vit_small_patch16"]
     if beside == ["backbone=vit_small"] and not (CONF / "backbone" / "vit_small.yaml").exists():
         beside = ["backbone=timm"]
     assert load([f"{group}={name}", *beside]).choices[group] == name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hdx.backbones._base import Backbone, InputSpec
+from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._weights import load_weights
 from hdx.options import PositiveInt
 
@@ -45,9 +45,9 @@ class Conv4(Backbone):
             images = layer(images)
         return images
 
-    def middle(self) -> tuple[nn.Module, int]:
-        """The third block."""
-        return self.blocks[-2], self.n_features
+    def named_blocks(self) -> list[Block]:
+        """The four blocks."""
+        return [Block(f"blocks.{i}", self.n_features) for i in range(N_BLOCKS)]
 
     def last_block(self) -> list[nn.Module]:
         """The fourth block."""

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hdx.backbones._base import Backbone, InputSpec
+from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._weights import load_weights
 from hdx.options import PositiveInt
 
@@ -88,9 +88,9 @@ class ResNetCifar(Backbone):
         x = F.relu(self.bn1(self.conv1(images)))
         return self.layer3(self.layer2(self.layer1(x)))
 
-    def middle(self) -> tuple[nn.Module, int]:
-        """The second stage."""
-        return self.layer2, self.n_features // 2
+    def named_blocks(self) -> list[Block]:
+        """The three stages."""
+        return [Block(f"layer{i}", self.n_features * 2 ** (i - 1) // 4) for i in (1, 2, 3)]
 
     def last_block(self) -> list[nn.Module]:
         """The last block of the third stage."""

@@ -10,10 +10,10 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_data_config
-from timm.models import get_pretrained_cfg, group_parameters
+from timm.models import VisionTransformer, get_pretrained_cfg, group_parameters
 from torch import Tensor, nn
 
-from hdx.backbones._base import Backbone, InputSpec
+from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._hub import pretrained_overlay, unreachable
 from hdx.backbones._weights import load_into, match, read_tensors
 from hdx.errors import ConfigError, WeightsError
@@ -92,16 +92,24 @@ class Timm(Backbone):
         features = self.body.forward_features(images)
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
-    def middle(self) -> tuple[nn.Module, int]:
-        """The last but one of the modules that timm takes features from: the stage before the last, or the block in a
-        transformer.
-
-        Raises: ConfigError when the model does not list them.
-        """
+    def named_blocks(self) -> list[Block]:
+        """The modules that timm's `features_only` takes features from: stages, or a transformer's blocks; none where it lists
+        none."""
         listed = list(getattr(self.body, "feature_info", []) or [])
-        if len(listed) < 2:
-            raise ConfigError(f"method=uskd: timm's {type(self.body).__name__} lists no stages.  (try another backbone)")
-        return self.body.get_submodule(listed[-2]["module"]), int(listed[-2]["num_chs"])
+        return [Block(f"body.{each['module']}", int(each["num_chs"])) for each in listed]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Tokens [B, T, D] before the first block. Raises: ConfigError unless the model is a VisionTransformer of timm's."""
+        if getattr(type(self.body), "forward_features", None) is not VisionTransformer.forward_features:
+            return super().embed(images)
+        body = self.body
+        return body.norm_pre(body.patch_drop(body._pos_embed(body.patch_embed(images))))
+
+    def run(self, tokens: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """See `Backbone.run`; the last norm is what follows the blocks."""
+        for block in self.body.blocks[start:stop]:
+            tokens = block(tokens)
+        return self.body.norm(tokens) if stop is None else tokens
 
     def last_block(self) -> list[nn.Module]:
         """The last group of timm's layer groups (as for layer-wise learning rates): the last block and what follows it.

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hdx.backbones import _base
 from hdx.backbones._base import Backbone, InputSpec
 
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
@@ -76,9 +77,9 @@ class Tiny(Backbone):
             for affine in (*last.bn2.parameters(), *last.shortcut[1].parameters()):
                 affine.mul_(factor)
 
-    def middle(self) -> tuple[nn.Module, int]:
-        """The third stage."""
-        return self.stages[-2], WIDTHS[-2]
+    def named_blocks(self) -> list[_base.Block]:
+        """The four stages."""
+        return [_base.Block(f"stages.{i}", width) for i, width in enumerate(WIDTHS)]
 
     def last_block(self) -> list[nn.Module]:
         """The fourth stage."""

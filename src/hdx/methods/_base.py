@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hdx.backbones._base import Tap
 from hdx.body import Body
 from hdx.heads._base import Head
 from hdx.losses._base import Outputs
@@ -81,6 +82,7 @@ class Method(nn.Module):
         needs_unlabelled: whether it has no meaning without rows whose labels are hidden.
         needs_text: whether it needs vectors of the classes' names.
         keeps_previous: whether `previous` is kept.
+        taps: blocks of the backbone whose outputs the method reads, by `Body.tapped`.
     """
 
     trains_in: ClassVar[Literal["never", "first", "every", "episodes"]] = "never"
@@ -94,6 +96,7 @@ class Method(nn.Module):
     needs_unlabelled: ClassVar[bool] = False
     needs_text: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
+    taps: ClassVar[tuple[Tap, ...]] = ()
     resets_head: bool = False
     rules: ClassVar[tuple[Rule, ...]] = ()
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from hdx.losses._uskd import other_loss, squares, target_loss, weak_loss
 from hdx.methods._base import Batch, Method, Phase
 from hdx.methods._beside import Beside
-from hdx.methods._middle import Middle
 from hdx.methods._parts import Parts
 from hdx.options import NonNegativeFloat
 from hdx.protocols._base import Session
@@ -44,6 +43,7 @@ class Uskd(Method):
     trains_head = True
     heads = ("gradient",)
     uses_memory = True
+    taps = (-2,)  # before the last stage
 
     def __init__(
         self,
@@ -55,33 +55,22 @@ class Uskd(Method):
     ) -> None:
         super().__init__(parts)
         self.alpha, self.beta, self.mu = alpha, beta, mu
-        self.middle: Middle | None = None
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
-        """Raises: ConfigError for a backbone without a middle."""
-        self.body.backbone.middle()
+        """Raises: ConfigError for a backbone without a last block but one."""
+        self.body.backbone.block(self.taps[0])
 
     def phases(self, session: Session, sessions: list[Session]) -> list[Phase]:
         """Body, head and a fresh weak head."""
-        weak = nn.Linear(self.body.backbone.middle()[1], len(session.seen_classes)).to(self.device)
+        weak = nn.Linear(self.body.backbone.block(self.taps[0]).channels, len(session.seen_classes)).to(self.device)
         return [self.body_phase(self.session_rows(session), session.seen_classes, Beside(self.head, weak=weak))]
-
-    def begin(self, phase: Phase) -> None:
-        """Listen to the middle of the body while it trains."""
-        super().begin(phase)
-        self.middle = Middle(self.body.backbone)
-
-    def end(self) -> None:
-        """Listen no longer."""
-        super().end()
-        if self.middle is not None:
-            self.middle.close()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch of this rank."""
-        assert isinstance(self.classifier, Beside) and self.middle is not None
-        logits = self.classifier(self.body(batch.inputs))
-        weak = self.classifier.parts["weak"](self.middle.features)
+        assert isinstance(self.classifier, Beside)
+        features, blocks = self.body.tapped(batch.inputs, self.taps)
+        logits = self.classifier(features)
+        weak = self.classifier.parts["weak"](self.body.averaged(blocks[self.taps[0]]))
         losses = self.loss(logits, batch.labels) + self.soft(logits.float(), weak.float(), batch)
         return losses.sum() * batch.weight + self.penalty()
 

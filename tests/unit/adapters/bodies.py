@@ -21,7 +21,7 @@ from hdx.pools.avg import Avg
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "conv4": lambda: Conv4(width=4),
-    "vit": lambda: Timm(model="vit_tiny_patch16_224", image_size=32),
+    "vit": lambda: Timm(model="test_vit", image_size=32),
 }
 
 

@@ -18,7 +18,10 @@ from hdx.backbones.conv4 import Conv4
 from hdx.backbones.resnet_cifar import ResNetCifar
 from hdx.backbones.timm import Timm
 from hdx.backbones.tiny import Tiny
+from hdx.body import Body
+from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError
+from hdx.pools.avg import Avg
 
 BODIES: dict[str, Callable[[], Backbone]] = {
     "tiny": lambda: Tiny(pretrained=False),
@@ -143,6 +146,17 @@ def test_counts_of_a_vision_transformer() -> None:
     assert sum(p.numel() for p in Lora(rank=2).attach(body)) == blocks + patches
     only = Lora(rank=2, targets=["*attn.qkv", "*attn.proj"]).attach(BODIES["timm_vit"]())
     assert sum(p.numel() for p in only) == 2 * 12 * ((192 + 576) + (192 + 192))
+
+
+def test_an_attached_body_is_in_the_mode_that_it_was_in() -> None:
+    backbone = Conv4(width=4)
+    body = Body(backbone, Avg(backbone), EvalTransform(backbone.input_spec, (3, 32, 32)), "32", {})
+    body.attach(Lora(dropout=0.5))
+    for parameter in body.trainable:
+        nn.init.normal_(parameter)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(body(images), body(images))
+    assert not torch.equal(body.train()(images), body(images))
 
 
 def test_bad_targets_and_dropout_are_refused() -> None:

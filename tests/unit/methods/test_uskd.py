@@ -1,4 +1,4 @@
-"""USKD on digits, in sessions as well; the middle of every backbone."""
+"""USKD on digits, in sessions as well."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import torch
 from tests.unit.methods.digit_runs import interrupted, last_state, run
 from tests.unit.methods.incremental import small_body
 
-from hdx import registry
-from hdx.backbones._base import Backbone
+from hdx.backbones._base import Block
+from hdx.backbones.conv4 import Conv4
 from hdx.errors import ConfigError
 from hdx.heads.linear import Linear
 from hdx.losses.cross_entropy import CrossEntropy
 from hdx.methods._base import Batch
-from hdx.methods._middle import Middle
 from hdx.methods._parts import Parts
 from hdx.methods.uskd import Uskd
 from hdx.protocols._base import Session
@@ -25,41 +24,16 @@ from hdx.trainers.recipe import Recipe
 SESSIONS = ("protocol=class_incremental", "protocol.step=4", "protocol.shots=20")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"name": "tiny", "pretrained": False},
-        {"name": "conv4", "width": 6},
-        {"name": "resnet_cifar", "depth": 20, "width": 4},
-        {"name": "timm", "model": "resnet18"},
-        {"name": "timm", "model": "vit_tiny_patch16_224"},
-        {"name": "timm", "model": "test_convnext"},
-    ],
-    ids=lambda options: options.get("model", options["name"]),
-)
-def test_the_middle_of_a_backbone(options: dict[str, object]) -> None:
-    backbone = registry.build("backbone", options).eval()
-    size = max(backbone.input_spec.image_size or 0, backbone.input_spec.min_size)
-    middle = Middle(backbone)
-    with torch.no_grad():
-        backbone(torch.zeros(2, 3, size, size))
-    assert middle.features.shape == (2, middle.n_features)
-    middle.close()
-    with torch.no_grad():
-        backbone(torch.zeros(1, 3, size, size))
-    assert not hasattr(middle, "features")
-
-
-def test_a_backbone_that_names_no_middle_is_refused() -> None:
-    class Bare(Backbone):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return images
-
-        def last_block(self) -> list[torch.nn.Module]:
+def test_a_backbone_that_names_no_blocks_is_refused() -> None:
+    class Bare(Conv4):
+        def named_blocks(self) -> list[Block]:
             return []
 
-    with pytest.raises(ConfigError, match="backbone=Bare does not say what its middle is, which method=uskd needs"):
-        Bare().middle()
+    body = small_body()
+    body.backbone = Bare(width=6)
+    method = Uskd(Parts(body, Linear(body.n_features), CrossEntropy(), Recipe()))
+    with pytest.raises(ConfigError, match="backbone Bare has no block -2: it names no blocks"):
+        method.check(np.zeros(1, np.int64), [])
 
 
 def test_weights_of_zero_leave_the_cross_entropy() -> None:
