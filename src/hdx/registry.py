@@ -1,142 +1,28 @@
 """Names of components: `names`, `find`, `build`. Strings only, so that looking a name up imports nothing heavy.
 
-A third-party component registers through the entry-point group `hdx.components` under the name `<group>.<name>`
-with the value `module:Class`, and ships `<group>/<name>.yaml` in a folder given with `-cd` or in `./conf`.
+A component is a public class in a public module of its group's package (`hdx.heads` of `head`), derived from the group's
+contract, whose config is `conf/<group>/<name>.yaml`. Its name is that of its module, or what the class itself assigns to `name`.
+Classes are found by reading source. Those of installed packages have the same rights (`hdx.plugins`); one that is broken is left
+out, and `problems` names it.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
-from hdx.errors import ConfigError
+from hdx import plugins
+from hdx.config import files, source
+from hdx.errors import ConfigError, HdxError
 
-COMPONENTS: dict[str, dict[str, str]] = {
-    "dataset": {
-        "digits": "hdx.datasets.digits:Digits",
-        "omniglot": "hdx.datasets.omniglot:Omniglot",
-        "caltech101": "hdx.datasets.caltech101:Caltech101",
-        "sign_digits": "hdx.datasets.sign_digits:SignDigits",
-        "folder": "hdx.datasets.folder:Folder",
-        "cifar10": "hdx.datasets.cifar:Cifar10",
-        "cifar100": "hdx.datasets.cifar:Cifar100",
-        "formulas": "hdx.datasets.formulas:Formulas",
-        "omniglot_runs": "hdx.datasets.omniglot_runs:OmniglotRuns",
-        "cross_domain": "hdx.datasets.cross_domain:CrossDomain",
-        "distilled": "hdx.datasets.distilled:Distilled",
-    },
-    "backbone": {
-        "tiny": "hdx.backbones.tiny:Tiny",
-        "conv4": "hdx.backbones.conv4:Conv4",
-        "resnet_cifar": "hdx.backbones.resnet_cifar:ResNetCifar",
-        "timm": "hdx.backbones.timm:Timm",
-        "efficientnet_lite": "hdx.backbones.efficientnet_lite:EfficientNetLite",
-    },
-    "pool": {
-        "avg": "hdx.pools.avg:Avg",
-        "cls": "hdx.pools.cls:Cls",
-        "gem": "hdx.pools.gem:GeM",
-    },
-    "adapter": {
-        "none": "hdx.adapters.none:NoAdapter",
-        "full": "hdx.adapters.full:Full",
-        "bn": "hdx.adapters.bn:NormAffine",
-        "film": "hdx.adapters.film:Film",
-        "last_block": "hdx.adapters.last_block:LastBlock",
-        "lora": "hdx.adapters.lora:Lora",
-        "vpt": "hdx.adapters.vpt:Vpt",
-    },
-    "head": {
-        "ncm": "hdx.heads.ncm:NCM",
-        "lda": "hdx.heads.lda:LDA",
-        "ridge": "hdx.heads.ridge:Ridge",
-        "ranpac": "hdx.heads.ranpac:RanPAC",
-        "fecam": "hdx.heads.fecam:FeCAM",
-        "linear": "hdx.heads.linear:Linear",
-        "cosine": "hdx.heads.cosine:Cosine",
-        "imprinted": "hdx.heads.imprinted:Imprinted",
-        "teen": "hdx.heads.teen:Teen",
-        "simpleshot": "hdx.heads.simpleshot:SimpleShot",
-        "bd_cspn": "hdx.heads.bd_cspn:BDCSPN",
-        "laplacian_shot": "hdx.heads.laplacian_shot:LaplacianShot",
-        "tim": "hdx.heads.tim:TIM",
-        "pt_map": "hdx.heads.pt_map:PTMAP",
-        "tuned_prototypes": "hdx.heads.tuned_prototypes:TunedPrototypes",
-        "transductive_finetune": "hdx.heads.transductive_finetune:TransductiveFinetune",
-        "slk": "hdx.heads.slk:SLK",
-        "dual": "hdx.heads.dual:Dual",
-        "rotations": "hdx.heads.rotations:Rotations",
-    },
-    "method": {
-        "frozen": "hdx.methods.frozen:Frozen",
-        "first_session": "hdx.methods.first_session:FirstSession",
-        "finetune": "hdx.methods.finetune:Finetune",
-        "joint": "hdx.methods.joint:Joint",
-        "cumulative": "hdx.methods.cumulative:Cumulative",
-        "replay": "hdx.methods.replay:ReplayMethod",
-        "cutmix": "hdx.methods.cutmix:CutMix",
-        "lp_ft": "hdx.methods.lp_ft:LpFt",
-        "simclr": "hdx.methods.simclr:SimCLR",
-        "byol": "hdx.methods.byol:BYOL",
-        "condense": "hdx.methods.condense:Condense",
-        "prune": "hdx.methods.prune:Prune",
-        "per_episode": "hdx.methods.per_episode:PerEpisode",
-        "prototypical": "hdx.methods.prototypical:Prototypical",
-        "normsoftmax": "hdx.methods.normsoftmax:NormSoftmax",
-        "icarl": "hdx.methods.icarl:ICaRL",
-        "der_pp": "hdx.methods.der:DerPP",
-        "lwf": "hdx.methods.lwf:Lwf",
-        "wa": "hdx.methods.wa:Wa",
-        "ewc": "hdx.methods.ewc:Ewc",
-        "distill": "hdx.methods.distill:Distill",
-        "dho": "hdx.methods.dho:Dho",
-        "dhkd": "hdx.methods.dhkd:Dhkd",
-        "uskd": "hdx.methods.uskd:Uskd",
-        "sla": "hdx.methods.sla:Sla",
-    },
-    "memory": {
-        "none": "hdx.memories.none:NoMemory",
-        "replay": "hdx.memories.replay:Replay",
-    },
-    "protocol": {
-        "offline": "hdx.protocols.offline:Offline",
-        "episodic": "hdx.protocols.episodic:Episodic",
-        "class_incremental": "hdx.protocols.class_incremental:ClassIncremental",
-        "few_shot_class_incremental": "hdx.protocols.few_shot_class_incremental:FewShotClassIncremental",
-        "online": "hdx.protocols.online:Online",
-        "domain_incremental": "hdx.protocols.domain_incremental:DomainIncremental",
-    },
-    "teacher": {
-        "none": "hdx.teachers.none:NoTeacher",
-        "model": "hdx.teachers.model:ModelTeacher",
-        "run": "hdx.teachers.run:RunTeacher",
-    },
-    "loss": {
-        "cross_entropy": "hdx.losses.cross_entropy:CrossEntropy",
-        "kd": "hdx.losses.kd:KD",
-        "dkd": "hdx.losses.dkd:DKD",
-        "nkd": "hdx.losses.nkd:NKD",
-        "rkd": "hdx.losses.rkd:RKD",
-        "hint": "hdx.losses.hint:Hint",
-    },
-    "trainer": {"default": "hdx.trainers.recipe:Recipe"},
-    "ops": {"default": "hdx.ops.options:Ops"},
-    "tracker": {
-        "csv": "hdx.trackers.csv:CsvTracker",
-        "wandb": "hdx.trackers.wandb:WandbTracker",
-        "tensorboard": "hdx.trackers.tensorboard:TensorBoardTracker",
-    },
-    "launcher": {
-        "local": "hdx.launchers.local:Local",
-        "slurm": "hdx.launchers.slurm:Slurm",
-        "ray": "hdx.launchers.ray:Ray",
-    },
-}
-
-
-#: The class that every component of a group is derived from; it says which facts there are (`hdx.config.facts`).
+#: The class that every component of a group is derived from, in the group's package; it says which facts there are
+#: (`hdx.config.facts`).
 CONTRACTS: dict[str, str] = {
     "dataset": "hdx.datasets._base:Dataset",
     "backbone": "hdx.backbones._base:Backbone",
@@ -155,27 +41,35 @@ CONTRACTS: dict[str, str] = {
 }
 
 
-@lru_cache(maxsize=1)
-def components() -> dict[str, dict[str, str]]:
-    """All groups with their `{name: "module:Class"}`, hdx's own and third-party ones.
+@dataclass
+class Table:
+    """Components that were found.
 
-    Raises: ConfigError when an entry point is malformed, names an unknown group or an existing name.
+    Attributes:
+        classes: `module:Class` by group and name.
+        problems: a line for each that is left out.
+        broken: those of them that have a name, by group and name.
     """
-    from importlib.metadata import entry_points
 
-    table = {group: dict(entries) for group, entries in COMPONENTS.items()}
-    problems = []
-    for point in entry_points(group="hdx.components"):
-        group, _, name = point.name.partition(".")
-        if group not in table or not name:
-            problems.append(f"entry point '{point.name}': expected '<group>.<name>' with a group of {', '.join(table)}")
-        elif name in table[group]:
-            problems.append(f"entry point '{point.name}' ({point.value}): {group} '{name}' is already {table[group][name]}")
-        else:
-            table[group][name] = point.value
-    if problems:
-        raise ConfigError(problems)
-    return table
+    classes: dict[tuple[str, str], str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    broken: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, group: str, name: str, where: str) -> None:
+        """Take a component in, unless there is one of that name."""
+        known = self.classes.setdefault((group, name), where)
+        if known != where:
+            self.problems.append(f"{where}: {group} '{name}' is already {known}")
+
+
+def groups() -> list[str]:
+    """The groups of components."""
+    return list(CONTRACTS)
+
+
+def package(group: str) -> str:
+    """The name of a group's package inside hdx, or inside a package that is laid out as hdx is."""
+    return CONTRACTS[group].partition(":")[0].split(".")[1]
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -186,27 +80,187 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 def names(group: str) -> list[str]:
     """Names registered in a group. Raises: ConfigError for an unknown group."""
-    table = components()
-    if group not in table:
-        raise ConfigError(f"group '{group}' is unknown.{did_you_mean(group, list(table))}  (hdx list)")
-    return sorted(table[group])
+    if group not in CONTRACTS:
+        raise ConfigError(f"group '{group}' is unknown.{did_you_mean(group, groups())}  (hdx list)")
+    return sorted(name for table in (_own(group), _foreign()) for kind, name in table.classes if kind == group)
 
 
 def find(group: str, name: str) -> str:
     """`module:Class` of a component, as a string; nothing is imported. Raises: ConfigError with advice."""
+    where = _found(group, name)
+    if where is not None:
+        return where
     known = names(group)
-    if name not in known:
-        raise ConfigError(f"{group} '{name}' is unknown.{did_you_mean(name, known)}  (hdx list {group})")
-    return components()[group][name]
+    if (line := _foreign().broken.get((group, name))) is not None:
+        raise ConfigError(line)
+    raise ConfigError(f"{group} '{name}' is unknown.{did_you_mean(name, known)}  (hdx list {group})")
+
+
+def known(group: str, name: str) -> bool:
+    """Whether there is a component of that name."""
+    return _found(group, name) is not None
+
+
+def problems() -> list[str]:
+    """What is wrong with installed packages that bring components, one line each."""
+    return _foreign().problems
+
+
+def brought() -> dict[tuple[str, str], str]:
+    """The components of installed packages: group and name to `module:Class`."""
+    return _foreign().classes
+
+
+def looked() -> bool:
+    """Whether anything has asked yet for what is installed."""
+    return plugins.installed.cache_info().currsize > 0
 
 
 def load(group: str, name: str) -> type:
-    """Import the class of a component. Raises: ConfigError for an unknown name."""
-    module, _, cls = find(group, name).partition(":")
-    return getattr(importlib.import_module(module), cls)
+    """Import the class of a component. Raises: ConfigError for an unknown name, or a module that does not import."""
+    where = find(group, name)
+    module, _, cls = where.partition(":")
+    try:
+        return getattr(importlib.import_module(module), cls)
+    except HdxError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"{group} '{name}' ({where}) cannot be imported: {type(error).__name__}: {what}") from error
 
 
 def build(group: str, options: dict[str, Any], *context: Any) -> Any:
     """Construct a component: `options` is its config node (`name` plus keyword options), `context` its positionals."""
     keywords = {key: value for key, value in options.items() if key != "name"}
     return load(group, options["name"])(*context, **keywords)
+
+
+def forget() -> None:
+    """Look at what is installed anew."""
+    for cached in (plugins.installed, _own, _foreign, _found_in, source.read, source.file_of):
+        cached.cache_clear()
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+
+
+def _found(group: str, name: str) -> str | None:
+    """A class by its name: first where most of hdx's own are, so that no other module needs to be read."""
+    own = _named_by_its_module(group, name)
+    return own or next((each[group, name] for each in _classes(group) if (group, name) in each), None)
+
+
+def _classes(group: str) -> Iterator[dict[tuple[str, str], str]]:
+    yield _own(group).classes
+    yield _foreign().classes
+
+
+@cache
+def _own(group: str) -> Table:
+    """hdx's own components of a group."""
+    table = Table()
+    if group in CONTRACTS:
+        _scan(table, "hdx", group, files.packaged())
+    return table
+
+
+@lru_cache(maxsize=1)
+def _foreign() -> Table:
+    """The components of all plugins."""
+    table, home = Table(), files.packaged()
+    for plugin in plugins.installed():
+        own = Table()
+        if ":" in plugin.value:
+            _take_class(own, plugin)
+        else:
+            _take_package(own, plugin.value)
+        for (group, name), where in own.classes.items():
+            if (home / group / f"{name}.yaml").is_file():
+                own.problems.append(f"{where}: {group} '{name}' is already hdx's own")
+            elif table.classes.setdefault((group, name), where) != where:
+                own.problems.append(f"{where}: {group} '{name}' is already {table.classes[group, name]}")
+        table.problems += [plugin.says(line) for line in own.problems]
+        table.broken |= {key: plugin.says(line) for key, line in own.broken.items()}
+    return table
+
+
+def _take_class(table: Table, plugin: plugins.Plugin) -> None:
+    """The one class that an entry point `<group>.<name>` names."""
+    group, _, name = plugin.name.partition(".")
+    if group not in CONTRACTS or not name:
+        table.problems.append(f"expected the name '<group>.<name>' with a group of {', '.join(CONTRACTS)}")
+        return
+    module, _, cls = plugin.value.partition(":")
+    try:
+        _read_facts(module, cls, group)
+    except ConfigError as error:
+        table.problems.append(error.problems[0])
+        table.broken[group, name] = error.problems[0]
+    else:
+        table.add(group, name, plugin.value)
+
+
+def _read_facts(module: str, cls: str, group: str) -> None:
+    """Raises: ConfigError for facts that make no sense. Those of hdx's own are read when they are asked for."""
+    from hdx.config import facts
+
+    facts.read(source.lineage(module, cls), CONTRACTS[group])
+
+
+def _take_package(table: Table, root: str) -> None:
+    """What a package that is laid out as hdx is brings."""
+    conf = plugins.conf_folder(root)
+    if conf is None:
+        table.problems.append(f"expected a package {root} with a folder conf, or module:Class")
+        return
+    for group in CONTRACTS:
+        _scan(table, root, group, conf)
+    hidden = [file for file in sorted(conf.rglob("*.yaml")) if (files.packaged() / file.relative_to(conf)).is_file()]
+    table.problems += [f"conf/{file.relative_to(conf).as_posix()} has the name of hdx's own" for file in hidden]
+
+
+def _scan(table: Table, root: str, group: str, conf: Path) -> None:
+    """The components of a group in `<root>/<group's package>/` whose config stands in `conf`."""
+    home = plugins.folder(root)
+    modules = sorted((home / package(group)).glob("[!_]*.py")) if home is not None else []
+    for file in modules:
+        module = f"{root}.{package(group)}.{file.stem}"
+        try:
+            found = _found_in(module, CONTRACTS[group])
+            if root != "hdx":
+                for _, cls in found:
+                    _read_facts(module, cls, group)
+        except ConfigError as error:
+            table.problems.append(error.problems[0])
+            table.broken[group, file.stem] = error.problems[0]
+            continue
+        for name, cls in found:
+            if (conf / group / f"{name}.yaml").is_file():
+                table.add(group, name, f"{module}:{cls}")
+
+
+def _named_by_its_module(group: str, name: str) -> str | None:
+    """One of hdx's own components that has the name of its module, or that is the contract itself."""
+    if group not in CONTRACTS or not name.isidentifier() or not (files.packaged() / group / f"{name}.yaml").is_file():
+        return None
+    for module in (f"hdx.{package(group)}.{name}", CONTRACTS[group].partition(":")[0]):
+        if source.file_of(module) is not None and not module.rpartition(".")[2].startswith("_"):
+            for found, cls in _found_in(module, CONTRACTS[group]):
+                if found == name:
+                    return f"{module}:{cls}"
+    return None
+
+
+@cache
+def _found_in(module: str, contract: str) -> tuple[tuple[str, str], ...]:
+    """Names and classes of a module's components. Raises: ConfigError when it is no Python, or a base of a class is not."""
+    where, stem = source.read(module), module.rpartition(".")[2]
+    return tuple(
+        (str(source.facts(node, where).get("name", stem)), cls)
+        for cls, node in where.classes.items()
+        if not cls.startswith("_") and contract in _kinds(source.lineage(module, cls))
+    )
+
+
+def _kinds(lineage: list[tuple[source.Module, ast.ClassDef]]) -> set[str]:
+    return {f"{where.name}:{node.name}" for where, node in lineage}

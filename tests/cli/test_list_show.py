@@ -14,7 +14,7 @@ Inside = Callable[..., tuple[int, str, str]]
 Document = Callable[..., Any]
 
 
-@pytest.mark.parametrize("group", registry.COMPONENTS)
+@pytest.mark.parametrize("group", registry.groups())
 def test_every_group_lists_name_summary_source(group: str, document: Document) -> None:
     rows = document("list", group)
     assert set(registry.names(group)) <= {row["name"] for row in rows}
@@ -24,7 +24,7 @@ def test_every_group_lists_name_summary_source(group: str, document: Document) -
 
 def test_groups(document: Document, inside: Inside) -> None:
     names = [row["name"] for row in document("list")]
-    assert set(names) == {*registry.COMPONENTS, *files.PLAIN}
+    assert set(names) == {*registry.groups(), *files.PLAIN}
     code, out, _ = inside("list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == names
 
@@ -61,7 +61,7 @@ def test_show_the_options_of_every_run(document: Document) -> None:
     assert {"seed", "data_dir", "output_dir", "devices", "precision"} <= set(names)
 
 
-@pytest.mark.parametrize("group", registry.COMPONENTS)
+@pytest.mark.parametrize("group", registry.groups())
 def test_everything_that_is_listed_can_be_shown(group: str, document: Document) -> None:
     for row in document("list", group):
         shown = document("show", f"{group}={row['name']}")

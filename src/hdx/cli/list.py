@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from hdx.cli import _common
 
@@ -53,7 +54,7 @@ def _groups(folders: list) -> list[dict[str, str]]:
     from hdx import registry
     from hdx.config import files
 
-    known = {*registry.components(), *files.PLAIN}
+    known = {*registry.groups(), *files.PLAIN}
     found = [group for group in files.groups(folders) if group in known]
     order = [*GROUPS, *found]
     rows = []
@@ -68,14 +69,29 @@ def _names(group: str, folders: list) -> list[dict[str, str]]:
     from hdx.config import files
     from hdx.errors import ConfigError
 
-    known = sorted({*registry.components(), *(name for name in files.PLAIN if files.names(name, folders))})
+    known = sorted({*registry.groups(), *(name for name in files.PLAIN if files.names(name, folders))})
     if group not in known:
         raise ConfigError(f"group '{group}' is unknown.{registry.did_you_mean(group, known)}  (hdx list)")
     rows = []
     for name in files.names(group, folders):
-        head = files.header(files.paths_of(group, name, folders)[0])
-        rows.append({"name": name, "summary": head.summary, "source": head.source})
+        file = files.paths_of(group, name, folders)[0]
+        head = files.header(file)
+        rows.append({"name": name, "summary": _unable(group, file) or head.summary, "source": head.source})
     return rows
+
+
+def _unable(group: str, file: Path) -> str:
+    """Why a component's config cannot be chosen: its class is not installed, or broken; empty where it can.
+
+    hdx's own always can.
+    """
+    from hdx import registry
+    from hdx.config import files
+
+    if group not in registry.groups() or file.is_relative_to(files.packaged()):
+        return ""
+    component = str(files.read_plain(file).get("name"))
+    return "" if registry.known(group, component) else f"cannot run: no {group} '{component}' is installed"
 
 
 def _print(rows: list[dict[str, str]]) -> None:

@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.protect()
     try:
         code = _dispatch([word for word in arguments if word != "--debug"])
+        _name_broken_plugins([])
         return code or _unwritten()
     except SystemExit as stop:  # argparse, after it has printed the help of a command
         return int(stop.code or 0)
@@ -133,9 +134,18 @@ def _report(error: Exception, debug: bool, as_json: bool) -> int:
     return _fail([line if debug else f"{line}  (a bug of hdx or of its machine; for the traceback add --debug)"], 1, as_json)
 
 
+def _name_broken_plugins(said: list[str]) -> None:
+    """A line on stderr for each that is left out, unless it was said, after a command that looked for components."""
+    registry = sys.modules.get("hdx.registry")
+    for line in registry.problems() if registry is not None and registry.looked() else ():
+        if not any(line in other for other in said):
+            print(f"hdx: {line}", file=sys.stderr)
+
+
 def _fail(lines: list[str], code: int, as_json: bool) -> int:
     for line in lines:
         print(f"hdx: {line}", file=sys.stderr)
+    _name_broken_plugins(lines)
     if as_json:
         import json
 

@@ -67,7 +67,7 @@ def _target(what: str, folders: list[Path]) -> tuple[str, str]:
     group, _, name = what.lstrip("+").partition("=")
     if (group, name) == ("run", ""):
         return group, name
-    known = [*registry.components(), *files.PLAIN]
+    known = [*registry.groups(), *files.PLAIN]
     if group not in known:
         raise ConfigError(f"group '{group}' is unknown.{registry.did_you_mean(group, known)}  (hdx list)")
     if not name:

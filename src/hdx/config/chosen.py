@@ -18,6 +18,7 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from hdx import plugins
 from hdx.config import files, inert, paths
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ def _placed(config: Any, package: str | None) -> Any:
 
 
 def _shadowed(found: Sequence[Path]) -> list[str]:
-    """A user's file with a packaged name would be ignored without a word."""
+    """A user's file with a packaged name would be ignored without a word; what is wrong with a plugin is said elsewhere."""
+    others = plugins.conf_folders()
     return [
         f"{paths.label(other)} has the name of {paths.label(found[0])} and would be ignored: give it another name"
         for other in found[1:]
-        if other.read_bytes() != found[0].read_bytes()
+        if not any(other.is_relative_to(folder) for folder in others) and other.read_bytes() != found[0].read_bytes()
     ]
 
 

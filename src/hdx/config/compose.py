@@ -76,7 +76,7 @@ def _compose(plan: overrides.Plan, folders: list[Path]) -> tuple[Composed, list[
         config, sources, problems = copy.deepcopy(chosen.config), dict(chosen.sources), list(chosen.problems)
         for override in plan.values:
             _set(override, config, sources, problems)
-    picked = {group: chosen.choices[group] for group in registry.components() if group in chosen.choices}
+    picked = {group: chosen.choices[group] for group in registry.groups() if group in chosen.choices}
     exp = "+".join(name.replace("/", "-") for name in plan.exp) or "custom"
     data, more = _plain(config, sources)
     return Composed(data, picked, exp, sources), problems + more

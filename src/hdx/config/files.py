@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hdx.errors import ConfigError
+
 Stamp = tuple[int, int]  # of a file: time of its last change in ns, and size
 
 PLAIN = ("exp", "sweep", "table")  # folders of presets, which name no component
@@ -24,6 +26,15 @@ class Header:
     summary: str
     source: str
     command: str
+
+
+def packaged() -> Path:
+    """The folder that ships with hdx: `hdx/conf` in a wheel, `conf/` of the repository in an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"the packaged conf folder is missing beside {package}: install hdx again")
 
 
 def groups(folders: Sequence[Path]) -> list[str]:

@@ -138,7 +138,7 @@ class _Judged:
     @property
     def values(self) -> list[str]:
         """The overrides that set an option; those that choose a part are known to name one."""
-        return [word for word in self.words if sweeps.key_of(word) not in (*registry.components(), "exp")]
+        return [word for word in self.words if sweeps.key_of(word) not in (*registry.groups(), "exp")]
 
 
 def _sift(judged: list[_Judged], skip_invalid: bool) -> tuple[list[Planned], list[str], list[str]]:

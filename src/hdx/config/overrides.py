@@ -58,7 +58,7 @@ def plan(overrides: Sequence[str], folders: Sequence[Path]) -> Plan:
 
 def _sort(override: Override, result: Plan, folders: Sequence[Path]) -> str | None:
     """Put an override in its place, or say what is wrong with it."""
-    key, groups = override.key_or_group, list(registry.components())
+    key, groups = override.key_or_group, registry.groups()
     head, _, rest = key.partition(".")
     if any(is_directive(part) for part in key.split(".")):
         return f"{key}: {KEY_ADVICE}  (set in: command line)"
@@ -113,7 +113,7 @@ def nearest(group: str, name: str, folders: Sequence[Path]) -> str | None:
 
 def unknown_name(group: str, name: str, folders: Sequence[Path]) -> str:
     """The line that says that a group has no such config file."""
-    if name in registry.components().get(group, {}):
+    if registry.known(group, name):
         return f"{group} '{name}' is registered but has no file {group}/{name}.yaml in {', '.join(map(str, folders))}"
     return f"{group} '{name}' is unknown.{registry.did_you_mean(name, files.names(group, folders))}  (hdx list {group})"
 

@@ -1,4 +1,4 @@
-"""Where config files are: the packaged folder, the user's `./conf`, and folders given with `-cd`."""
+"""Where config files are: the packaged folder, those of plugins, the user's `./conf`, and folders given with `-cd`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdx import plugins
+from hdx.config.files import packaged
 from hdx.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdx.config.config import Config
 
 
-def packaged() -> Path:
-    """The folder that ships with hdx: `hdx/conf` in a wheel, `conf/` of the repository in an editable install."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise ConfigError(f"the packaged conf folder is missing beside {package}: install hdx again")
-
-
 def config_dirs(extra: Sequence[Path | str] = ()) -> list[Path]:
-    """Absolute config folders in order of search: packaged, `./conf` if it exists, each of `extra`.
+    """Absolute config folders in order of search: packaged, those of plugins, `./conf` if it exists, each of `extra`.
 
     Raises: ConfigError naming every folder of `extra` that does not exist.
     """
-    folders = [packaged()]
+    folders = [packaged(), *plugins.conf_folders()]
     candidates = [Path(path) for path in extra]
     missing = [path for path in candidates if not path.is_dir()]
     if missing:

@@ -34,7 +34,7 @@ class Module:
 @cache
 def read(module: str) -> Module:
     """Parse a module's source. Raises: ConfigError when there is no such file, or it is no Python."""
-    file = _find(module)
+    file = file_of(module)
     if file is None:
         raise ConfigError(f"module {module} has no source file: is the package that registers it installed whole?")
     try:
@@ -112,7 +112,7 @@ def _lookup(name: str, where: Module) -> tuple[ast.expr, Module] | None:
         return where.values[name], where
     if name in where.imports:
         module, original = where.imports[name]
-        if _find(module) is not None:
+        if file_of(module) is not None:
             return _lookup(original, read(module))
     return None
 
@@ -123,7 +123,7 @@ def _base(where: Module, base: ast.expr) -> list[tuple[Module, ast.ClassDef]]:
     if base.id in where.classes:
         return lineage(where.name, base.id)
     module, name = where.imports.get(base.id, ("", ""))
-    if _find(module) is None or name not in read(module).classes:
+    if file_of(module) is None or name not in read(module).classes:
         return []
     return lineage(module, name)
 
@@ -147,7 +147,7 @@ def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, tuple[str, s
 
 
 @cache
-def _find(module: str) -> Path | None:
+def file_of(module: str) -> Path | None:
     """The file of a module; only the top-level package is looked up by the import system, which does not import it."""
     first, *rest = module.split(".")
     try:

@@ -68,9 +68,9 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
 def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:
     """Saved nodes with the options that their components got since, at their defaults: what the run did without them."""
     data = dict(data)
-    for group in registry.components():
+    for group in registry.groups():
         node = data.get(group)
-        if isinstance(node, dict) and node.get("name") in registry.names(group):
+        if isinstance(node, dict) and registry.known(group, str(node.get("name"))):
             given = schema.describe(group, node["name"]).options
             data[group] = node | {each.name: each.default for each in given if not each.required and each.name not in node}
     return data
@@ -91,7 +91,7 @@ def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, A
 
     Groups in `unsure` are not looked at; clashes are looked for where every option is well-formed.
     """
-    groups = list(registry.components())
+    groups = registry.groups()
     run = schema.run_options()
     top = {key: value for key, value in composed.data.items() if key not in groups}
     data, problems = _fit_options("", top, run, composed)
@@ -157,7 +157,7 @@ def _fit_options(
 def _unknown(key: str, group: str, info: schema.ComponentInfo, composed: Composed) -> str:
     known = [f"{group}.{option.name}" if group else option.name for option in info.options]
     if not group:
-        known += list(registry.components())
+        known += registry.groups()
     where = composed.where(key)
     name = composed.choices.get(group, info.name)
     see = f"hdx show {group}={name}" if group else "hdx config"

@@ -44,6 +44,7 @@ class DerPP(Method):
             class that is surely wrong; zero; or free, no target, so that nothing but beta keeps new classes from old samples.
     """
 
+    name = "der_pp"
     trains_in = "every"
     trains_head = True
     heads = ("gradient",)

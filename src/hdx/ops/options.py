@@ -15,6 +15,8 @@ class Ops:
             composite and reference are torch, fast and plain.
     """
 
+    name = "default"
+
     def __init__(self, *, backend: Literal["auto", "native", "composite", "reference"] = "auto") -> None:
         self.backend = backend
 

@@ -44,6 +44,7 @@ class Recipe:
         checkpoint_seconds: seconds between checkpoints inside a phase.
     """
 
+    name = "default"
     rules: ClassVar[tuple[Rule, ...]] = (
         only_when("momentum", optimizer="sgd"),
         only_when("gamma", schedule="multistep"),

@@ -104,9 +104,11 @@ def test_a_third_party_component(user_conf: Write, tmp_path: Path, monkeypatch: 
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "__init__.py").write_text("raise RuntimeError('imported')\n")
     (tmp_path / "outside" / "heads.py").write_text(
+        "from hdx.heads._base import Head\n"
         "from hdx.options import Fraction\n"
-        "class Soft:\n"
+        "class Soft(Head):\n"
         '    """A soft head.\n\n    Args:\n        share: of the whole.\n    """\n'
+        "    kind = 'gradient'\n"
         "    def __init__(self, n_features, *, share: Fraction = 0.5): ...\n"
     )
     info = tmp_path / "outside-1.0.dist-info"
@@ -115,12 +117,12 @@ def test_a_third_party_component(user_conf: Write, tmp_path: Path, monkeypatch: 
     (info / "entry_points.txt").write_text("[hdx.components]\nhead.soft = outside.heads:Soft\n")
     user_conf("head/soft.yaml", "name: soft\nshare: 0.5\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry.components.cache_clear()
+    registry.forget()
     try:
         assert load(["head=soft", "head.share=1"])["head.share"] == 1.0
         assert problems("head=soft", "head.share=2") == ["head.share: expected a float in [0, 1], got 2  (set in: command line)"]
     finally:
-        registry.components.cache_clear()
+        registry.forget()
 
 
 def test_the_name_is_chosen_by_the_group() -> None:
