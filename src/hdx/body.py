@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -153,6 +153,10 @@ class Body(nn.Module):
         """As `features`, where no gradient is wanted of what comes out."""
         return self.features(images)
 
+    def rows(self, images: Tensor, size: int) -> Tensor:
+        """[N, views * D] float32 of raw uint8 images [N, C, h, w], forwarded `size` at a time (see `full_batches`)."""
+        return torch.cat([self.embed(batch)[:n] for batch, n in full_batches(images, size)])
+
     def digest(self) -> str:
         """Hex sha256 of every weight and statistic, the transform and the precision: equal digests give equal features."""
         views = {"views": self.views} if self.views > 1 else {}
@@ -199,3 +203,13 @@ class _Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.pool(self.backbone(images) if self.adapter is None else self.adapter(self.backbone, images))
+
+
+def full_batches(images: Tensor, size: int) -> Iterator[tuple[Tensor, int]]:
+    """Batches of exactly `size` images, the last one filled up with its last image, and how many of each are meant.
+
+    A model's row is then a pure function of its image, whatever else is asked for beside it.
+    """
+    for batch in images.split(size):
+        n = len(batch)
+        yield (batch if n == size else torch.cat([batch, batch[-1:].expand(size - n, *batch.shape[1:])])), n

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from hdx.config.config import Config
 from hdx.engine import fit
-from hdx.engine.export_model import export_model, restored
+from hdx.engine.export_model import export_model
 from hdx.engine.predict import Model
+from hdx.engine.restored import restored
 from hdx.errors import Interrupted, RunError
 from hdx.store.rundir import RunDir
 from tests.integration.harness import config_of

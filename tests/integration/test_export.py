@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from hdx.cli.main import main
 from hdx.config.config import Config
 from hdx.datasets.digits import Digits
-from hdx.engine.export_model import export_model, restored, snippet
+from hdx.engine.export_model import export_model, snippet
 from hdx.engine.plain_head import plain_head
 from hdx.engine.predict import Model
+from hdx.engine.restored import restored
 from hdx.errors import RunError, WeightsError
 from hdx.heads.cosine import Cosine
 from hdx.heads.lda import LDA

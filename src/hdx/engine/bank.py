@@ -81,9 +81,7 @@ class Bank:
         for part, batch in zip(mine, images.batches(mine, self.device)):
             if stop.requested():
                 break
-            if len(part) < self.batch_size:
-                batch = torch.cat([batch, batch[-1:].expand(self.batch_size - len(part), *batch.shape[1:])])
-            entry.write(part, body.embed(batch)[: len(part)].cpu().numpy())
+            entry.write(part, body.rows(batch, self.batch_size).cpu().numpy())
             self.forwarded += len(part)
         if ranks.any_rank(stop.requested()):  # all ranks leave together; this is also where they wait for each other
             raise Interrupted("stopped while extracting features")

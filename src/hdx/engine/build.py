@@ -22,7 +22,7 @@ from hdx.errors import ConfigError
 from hdx.methods._base import Method
 from hdx.methods._parts import Parts
 from hdx.protocols._base import Protocol, Session
-from hdx.seeds import derive
+from hdx.seeds import derive, train_seed
 from hdx.teachers._base import Teacher
 
 log = logging.getLogger("hdx")
@@ -122,11 +122,11 @@ def assemble(config: dict[str, Any], teacher: TeacherOf | None = None) -> Assemb
     protocol: Protocol = registry.build("protocol", config["protocol"])
     dataset = protocol.view(dataset)
     sessions = protocol.sessions(dataset, config["seed"])
-    train_seed = config["seed"] if config["protocol"]["train_seed"] is None else config["protocol"]["train_seed"]
+    drawn = train_seed(config)
     precision = effective_precision(config["precision"], device)
     taught = None if teacher is None else teacher(config, dataset, device, precision)
-    body = build_body(config, dataset.train.image_shape, precision, train_seed)
-    torch.manual_seed(derive(train_seed, "head"))
+    body = build_body(config, dataset.train.image_shape, precision, drawn)
+    torch.manual_seed(derive(drawn, "head"))
     parts = Parts(
         body,
         registry.build("head", config["head"], body.n_features),
@@ -138,4 +138,4 @@ def assemble(config: dict[str, Any], teacher: TeacherOf | None = None) -> Assemb
         dataset.train.image_shape,
     )
     method = registry.build("method", config["method"], parts)
-    return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, train_seed)
+    return Assembly(dataset, protocol, sessions, method.to(device).eval(), device, drawn)

@@ -16,6 +16,7 @@ from hdx.engine.loop import Loop
 from hdx.errors import ConfigError, Interrupted
 from hdx.heads._base import Head
 from hdx.heads._episode import EpisodeHead
+from hdx.methods._episodes import EpisodeMethod
 from hdx.metrics.episodes import IGNORED, episode_accuracy
 from hdx.metrics.intervals import mean_ci
 from hdx.ops.episode_ncm import episode_ncm
@@ -67,7 +68,13 @@ class EpisodeLoop(Loop):
     @property
     def adapts(self) -> bool:
         """Whether something trains on every episode's support: the body too, where it has parameters that may."""
-        return self.method.trains_in == "episodes"
+        return isinstance(self.method, EpisodeMethod)
+
+    @property
+    def adapting(self) -> EpisodeMethod:
+        """The method, where it judges the episodes."""
+        assert isinstance(self.method, EpisodeMethod)
+        return self.method
 
     @property
     def joint(self) -> bool:
@@ -127,7 +134,7 @@ class EpisodeLoop(Loop):
     def _tuned(self, part: Episodes) -> list[Tensor]:
         labels, numbers = torch.from_numpy(part.support_labels).to(self.device), torch.from_numpy(part.number)
         support, query, seed = self._picked(part.support), self._picked(part.query), derive(self.seed, "episode")
-        logits = self.method.classify_features(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        logits = self.adapting.classify_features(support, labels, query, part.ways, seed, numbers)
         return [logits.argmax(2)]
 
     def _adapted(self, part: Episodes) -> list[Tensor]:
@@ -137,12 +144,12 @@ class EpisodeLoop(Loop):
         labels = torch.from_numpy(part.support_labels).to(self.device)
         seed = derive(self.seed, "episode")
         numbers = torch.from_numpy(part.number)
-        self.phases.trained += support.shape[0] * support.shape[1] * int(self.method.steps)  # type: ignore[arg-type]
-        logits = self.method.classify_episodes(support, labels, query, part.ways, seed, numbers)  # type: ignore[operator]
+        self.phases.trained += support.shape[0] * support.shape[1] * self.adapting.steps
+        logits = self.adapting.classify_episodes(support, labels, query, part.ways, seed, numbers)
         return [logits.argmax(2)]
 
     def _adapted_at_once(self, part: Episodes) -> int:
-        return max(1, self.method.episodes_at_once(part.support.shape[1], part.query.shape[1], self.memory))  # type: ignore[operator]
+        return max(1, self.adapting.episodes_at_once(part.support.shape[1], part.query.shape[1], self.memory))
 
     @property
     def memory(self) -> int:
@@ -190,7 +197,7 @@ def check_parts(data: dict[str, Any], assembly: Assembly) -> None:
             f"protocol.joint: {name['head']} has no logits that compare base with novel classes; "
             "take head=ncm, ncm_cosine or imprinted"
         )
-    trained = head.kind == "gradient" and getattr(method, "adapts_episodes", False)
+    trained = head.kind == "gradient" and isinstance(method, EpisodeMethod)
     if not trained and type(head).classify is Head.classify:
         raise ConfigError(f"{name['head']} has no `classify`, by which episodes are judged: take head=ncm, or another protocol")
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from hdx.backbones.tiny import Tiny
 from hdx.config.config import Config
 from hdx.engine.bank import Bank
-from hdx.engine.build import assemble
 from hdx.engine.export_model import merge
-from hdx.engine.state import load_session
+from hdx.engine.restored import restored
 from hdx.errors import RunError
 from hdx.store.files import write_bytes
 from hdx.store.rundir import RunDir
@@ -32,10 +31,8 @@ def export_tiny(config: Config, run_dir: RunDir, path: Path) -> int:
     """
     if run_dir.record() is None:
         raise RunError(f"run {config.run_id}: expected a finished run to export, got one that is {run_dir.status()['state']}")
-    assembly = assemble(config.data)
-    assembly.attach(config.data["adapter"])
+    assembly = restored(config, run_dir)
     method, last = assembly.method, assembly.sessions[-1]
-    load_session(run_dir.checkpoints, last.index, method, len(last.seen_classes))
     backbone = method.body.backbone
     if not isinstance(backbone, Tiny):
         raise RunError(f"run {config.run_id}: expected backbone tiny, got {config['backbone.name']}")

@@ -19,10 +19,11 @@ from hdx import registry
 from hdx.body import Body
 from hdx.config.config import Config
 from hdx.datasets._base import Dataset
-from hdx.engine.build import Assembly, assemble
-from hdx.engine.plain_head import PlainHead, plain_head
-from hdx.engine.state import load_session
+from hdx.engine.build import Assembly
+from hdx.engine.plain_head import plain_head
+from hdx.engine.restored import restored
 from hdx.errors import RunError
+from hdx.heads._plain import PlainHead
 from hdx.store.files import write_bytes
 from hdx.store.rundir import RunDir
 
@@ -54,16 +55,6 @@ def export_model(config: Config, run_dir: RunDir, path: Path) -> dict[str, Any]:
     content = save(tensors, metadata={"hdx": json.dumps(about, ensure_ascii=False)})
     write_bytes(path, content)
     return {**about, "bytes": len(content)}
-
-
-def restored(config: Config, run_dir: RunDir) -> Assembly:
-    """Everything of a finished run in its last state."""
-    assembly = assemble(config.data)
-    assembly.attach(config.data["adapter"])
-    last = assembly.sessions[-1]
-    load_session(run_dir.checkpoints, last.index, assembly.method, len(last.seen_classes))
-    assembly.method.to(assembly.device).eval()
-    return assembly
 
 
 def merge(body: Body, config: Config) -> None:

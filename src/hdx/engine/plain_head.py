@@ -1,87 +1,35 @@
-"""A solved head as plain tensors: `logits = features @ weight.T + bias`, or the same on normalised features."""
+"""The plain tensors of a head: its own, or read off it."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hdx.errors import RunError
 from hdx.heads._base import Head
-from hdx.heads.cosine import Cosine
-from hdx.heads.lda import LDA
-from hdx.heads.linear import Linear
-from hdx.heads.ncm import NCM
-from hdx.heads.rotations import TURNS, Rotations
-from hdx.heads.teen import Teen
+from hdx.heads._plain import PlainHead
 
 PROBES = 64
-
-
-@dataclass(frozen=True)
-class PlainHead:
-    """Tensors of a head.
-
-    Attributes:
-        kind: "linear": x @ weight.T + bias; "cosine": scale * (x / ||x||) @ weight.T + bias, with rows of norm 1.
-        weight: [C, D], float64 for heads solved in closed form.
-        bias: [C]; -inf for a class without samples.
-        scale: of the cosines; 1 for "linear".
-    """
-
-    kind: Literal["linear", "cosine"]
-    weight: Tensor
-    bias: Tensor
-    scale: float = 1.0
-
-    def logits(self, features: Tensor) -> Tensor:
-        """[B, C] of features [B, D], in the dtype of the weights."""
-        x = features.to(self.weight.dtype)
-        x = F.normalize(x, dim=1) if self.kind == "cosine" else x
-        return self.scale * (x @ self.weight.T) + self.bias
+SAYS = ("forward", "score", "solve")  # what decides the logits of a head
 
 
 @torch.no_grad()
 def plain_head(head: Head) -> PlainHead:
     """The head with logits that differ from its own by the same amount for all classes of a sample: probabilities are equal.
 
-    LDA is exact. NCM's -||x - mu||^2 = 2 x.mu - ||mu||^2 - ||x||^2 loses its last term. Any other head whose logits are
-    affine in the features, up to such an amount, is read off the unit vectors and checked.
+    A head that knows its form says it (`Head.plain_form`). Any other one whose logits are affine in the features, up to such an
+    amount, is read off the unit vectors and checked; so is one that changes what the head that it is derived from says.
 
     Raises: RunError for a head that is neither linear nor a cosine classifier.
     """
-    if type(head) is LDA:
-        centre, weight, bias = head.solve()
-        return PlainHead("linear", weight, bias - weight @ centre)
-    if type(head) is Teen:
-        directions, penalty = head.solve()
-        return PlainHead("cosine", directions, penalty, head.tau)
-    if type(head) is NCM:
-        origin, weight, bias = head.solve()
-        if head.metric == "cosine":
-            return PlainHead("cosine", weight, bias)
-        return PlainHead("linear", weight, bias - weight @ origin)
-    if type(head) is Rotations:
-        return _of_rotations(head)
-    if type(head) is Linear:
-        bias = torch.zeros(len(head.weight)).to(head.weight) if head.bias is None else head.bias
-        return PlainHead("linear", head.weight.detach(), bias.detach())
-    if type(head) is Cosine:
-        scale = head.scale if head.log_scale is None else math.exp(float(head.log_scale))
-        return PlainHead("cosine", F.normalize(head.weight, dim=1), torch.zeros(len(head.weight)).to(head.weight), scale)
-    return _probed(head)
+    found = head.plain_form() if _depth(head, "plain_form") <= min(_depth(head, name) for name in SAYS) else None
+    return _probed(head) if found is None else found
 
 
-def _of_rotations(head: Rotations) -> PlainHead:
-    if head.plain is not None:
-        return plain_head(head.plain)
-    if head.predict == "aggregated":
-        raise RunError("head Rotations predicts from four turns of an image and has no plain form; export head.predict=distilled")
-    return PlainHead("linear", head.weight.detach()[::TURNS], head.bias.detach()[::TURNS])
+def _depth(head: Head, name: str) -> int:
+    """How far up its bases a head has a method from."""
+    bases = type(head).__mro__
+    return next((depth for depth, base in enumerate(bases) if name in vars(base)), len(bases))
 
 
 def _probed(head: Head) -> PlainHead:

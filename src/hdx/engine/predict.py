@@ -24,8 +24,8 @@ from hdx.datasets._tree import Files
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.build import effective_precision
 from hdx.engine.export_model import FORMAT, bare_options
-from hdx.engine.plain_head import PlainHead
 from hdx.errors import DataError, WeightsError
+from hdx.heads._plain import PlainHead
 from hdx.regrow import regrow
 
 
@@ -58,14 +58,7 @@ class Model:
 
     def features(self, images: np.ndarray) -> Tensor:
         """[N, D] of [N, C, H, W] uint8, in batches of the size that the run had, so that they equal the run's own."""
-        size, rows = int(self.about["batch_size"]), []
-        for start in range(0, len(images), size):
-            batch = torch.from_numpy(images[start : start + size]).to(self.device)
-            n = len(batch)
-            if n < size:
-                batch = torch.cat([batch, batch[-1:].expand(size - n, *batch.shape[1:])])
-            rows.append(self.body.embed(batch)[:n])
-        found = torch.cat(rows)
+        found = self.body.rows(torch.from_numpy(images).to(self.device), int(self.about["batch_size"]))
         return found.half().float() if self.about["feature_dtype"] == "float16" else found
 
     @torch.inference_mode()

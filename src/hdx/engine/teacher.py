@@ -13,9 +13,8 @@ from hdx.config import teacher as named
 from hdx.config.config import Config
 from hdx.config.paths import located
 from hdx.datasets._base import Dataset
-from hdx.engine.build import assemble
 from hdx.engine.predict import built, read_model
-from hdx.engine.state import load_session
+from hdx.engine.restored import restored
 from hdx.errors import ConfigError, RunError, WeightsError
 from hdx.store.rundir import RunDir
 from hdx.teachers._base import Source, Teacher, Trained
@@ -92,14 +91,10 @@ def _restored(run_dir: RunDir, data: dict[str, Any], label: str) -> Trained:
     own = Config.load(run_dir.config_file)
     where = {key: data[key] for key in ("output_dir", "accelerator", "devices", "nodes")}
     own = own.replace(**where, data_dir=data["data_dir"] or own["data_dir"])
-    assembly = assemble(own.data)
+    assembly = restored(own, run_dir)
     if assembly.protocol.episodic:
         raise ConfigError(f"teacher {label} was scored on episodes and has no head of its own: take a run of another protocol")
-    assembly.attach(own.data["adapter"])
-    last = assembly.sessions[-1]
-    load_session(run_dir.checkpoints, last.index, assembly.method, len(last.seen_classes))
-    method = assembly.method.to(assembly.device).eval()
-    names = assembly.dataset.classes
+    method, last, names = assembly.method, assembly.sessions[-1], assembly.dataset.classes
     channels = assembly.dataset.train.image_shape[0]
     return Trained(method.body, method.head, [names[label] for label in last.seen_classes], channels, label)
 

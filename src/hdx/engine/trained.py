@@ -21,6 +21,7 @@ from hdx.config.identity import LATER, UNHASHED_OPTIONS
 from hdx.datasets._base import ImageSet
 from hdx.engine.state import check_fit
 from hdx.methods._base import Method, Phase
+from hdx.seeds import train_seed
 from hdx.store.files import write_bytes
 
 log = logging.getLogger("hdx")
@@ -61,14 +62,13 @@ class TrainedBodies:
             return None
         if method.extra_state() or method.previous is not None:
             return None
-        protocol, seed = config["protocol"], config["seed"]
         about = {
             "body": body,
             "samples": [images.samples_digest(phase.indices), digest.of_arrays(labels)],
             "classifier": [repr(phase.classifier), _digest(phase.classifier)],
             **{group: config[group] for group in ("adapter", "method", "loss")},
             "trainer": _recipe(config["trainer"]),
-            "seed": [seed if protocol.get("train_seed") is None else protocol["train_seed"], *parts],
+            "seed": [train_seed(config), *parts],
             "device": str(next(method.body.parameters()).device.type),
             "torch": torch.__version__.partition("+")[0],
         }

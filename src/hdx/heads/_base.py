@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from hdx.heads._plain import PlainHead
 from hdx.rules import Rule
 
 
@@ -61,6 +62,13 @@ class Head(nn.Module):
 
     def affine(self) -> tuple[Tensor, Tensor | None] | None:
         """The weight [C, D] and bias [C] of a head whose logits are nothing but `features @ weight.T + bias`; None for others."""
+        return None
+
+    def plain_form(self) -> PlainHead | None:
+        """The head as plain tensors, up to what is common to the logits of a sample; None where it knows no such form.
+
+        Raises: RunError where there is none, with what to export instead.
+        """
         return None
 
     def classify(self, support: Tensor, labels: Tensor, query: Tensor, ways: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdx.heads._gradient import GradientHead
+from hdx.heads._plain import PlainHead
 from hdx.options import PositiveFloat
 
 
@@ -38,3 +39,8 @@ class Cosine(GradientHead):
             w = F.normalize(self.weight, dim=1)  # [C, D]
             scale = self.scale if self.log_scale is None else self.log_scale.exp()
             return scale * (x @ w.T)
+
+    def plain_form(self) -> PlainHead:
+        """Cosines to its directions."""
+        scale = self.scale if self.log_scale is None else math.exp(float(self.log_scale))
+        return PlainHead("cosine", F.normalize(self.weight, dim=1), torch.zeros(len(self.weight)).to(self.weight), scale)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from hdx.errors import ConfigError
 from hdx.heads._episode import class_means
+from hdx.heads._plain import PlainHead
 from hdx.heads._solve import solve_few, solve_symmetric
 from hdx.heads._statistics import StatisticsHead
 from hdx.ops.class_scores import class_scores
@@ -87,6 +88,11 @@ class LDA(StatisticsHead):
         if self.prior == "empirical":
             bias = bias + torch.log(counts / n)
         return total.pivot + centre, weight, torch.where(seen, bias, -torch.inf)
+
+    def plain_form(self) -> PlainHead:
+        """Exact."""
+        centre, weight, bias = self.solve()
+        return PlainHead("linear", weight, bias - weight @ centre)
 
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]."""

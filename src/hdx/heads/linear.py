@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdx.heads._gradient import GradientHead
+from hdx.heads._plain import PlainHead
 
 
 class Linear(GradientHead):
@@ -32,6 +33,11 @@ class Linear(GradientHead):
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, n_classes] of features [B, D]."""
         return F.linear(features.to(self.weight.dtype), self.weight, self.bias)
+
+    def plain_form(self) -> PlainHead:
+        """Its weight and bias."""
+        bias = torch.zeros(len(self.weight)).to(self.weight) if self.bias is None else self.bias
+        return PlainHead("linear", self.weight.detach(), bias.detach())
 
     def affine(self) -> tuple[Tensor, Tensor | None]:
         """Its weight and bias."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hdx.heads._episode import class_means, cosines, squared_distances
+from hdx.heads._plain import PlainHead
 from hdx.heads._statistics import StatisticsHead
 from hdx.ops.class_scores import class_scores
 
@@ -53,6 +54,13 @@ class NCM(StatisticsHead):
         centre = total.sums.sum(0) / counts.sum().clamp(min=1)  # the mean of all samples does not depend on the pivot
         means = means - centre
         return total.pivot + centre, 2 * means, torch.where(counts > 0, -means.square().sum(1), -torch.inf)
+
+    def plain_form(self) -> PlainHead:
+        """Cosines, or -||x - mu||^2 = 2 x.mu - ||mu||^2 - ||x||^2 without its last term."""
+        origin, weight, bias = self.solve()
+        if self.metric == "cosine":
+            return PlainHead("cosine", weight, bias)
+        return PlainHead("linear", weight, bias - weight @ origin)
 
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits [B, C]: negative squared distances, or cosines."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hdx.errors import RunError
 from hdx.heads._gradient import GradientHead
+from hdx.heads._plain import PlainHead
 from hdx.heads.linear import Linear
 
 TURNS = 4  # by 0, 90, 180 and 270 degrees
@@ -61,6 +63,16 @@ class Rotations(GradientHead):
             turns = features.unflatten(1, (TURNS, -1))  # [B, 4, D]
             return aggregated(self.on_turns(turns))
         return self.on_turns(features)[:, ::TURNS]
+
+    def plain_form(self) -> PlainHead:
+        """That of the unturned image. Raises: RunError where four turns decide."""
+        if self.plain is not None:
+            return self.plain.plain_form()
+        if self.predict == "aggregated":
+            raise RunError(
+                "head Rotations predicts from four turns of an image and has no plain form; export head.predict=distilled"
+            )
+        return PlainHead("linear", self.weight.detach()[::TURNS], self.bias.detach()[::TURNS])
 
 
 def aggregated(joint: Tensor) -> Tensor:

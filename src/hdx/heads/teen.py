@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hdx.heads._episode import class_means
+from hdx.heads._plain import PlainHead
 from hdx.heads._statistics import StatisticsHead
 from hdx.options import Fraction, PositiveFloat
 
@@ -72,6 +73,11 @@ class Teen(StatisticsHead):
         """Prototypes [N, D] of new classes moved towards the base classes' [B, D]."""
         weights = torch.softmax(self.tau * new @ base.T, dim=1)  # [N, B]
         return (1 - self.alpha) * new + self.alpha * F.normalize(weights @ base, dim=1)
+
+    def plain_form(self) -> PlainHead:
+        """Cosines."""
+        directions, penalty = self.solve()
+        return PlainHead("cosine", directions, penalty, self.tau)
 
     def score(self, features: Tensor, solution: tuple[Tensor, Tensor]) -> Tensor:
         """Logits [B, C]: tau times the cosines."""

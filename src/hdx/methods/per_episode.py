@@ -17,7 +17,8 @@ from hdx.heads._base import Head
 from hdx.heads._episode import class_means
 from hdx.heads.cosine import Cosine
 from hdx.heads.linear import Linear
-from hdx.methods._base import Method, Phase
+from hdx.methods._base import Phase
+from hdx.methods._episodes import EpisodeMethod
 from hdx.methods._parts import Parts
 from hdx.methods._stacked import Stacked, build_optimizer, clip_each
 from hdx.options import PositiveFloat, PositiveInt
@@ -26,7 +27,7 @@ from hdx.rules import only_when
 from hdx.seeds import derive
 
 
-class PerEpisode(Method):
+class PerEpisode(EpisodeMethod):
     """Per-episode adaptation: each episode fits the adapter and a classifier to its own support, from the same start.
 
     A gradient head (linear, cosine) is the classifier and judges the queries; with adapter=none it alone trains, on features
@@ -49,7 +50,6 @@ class PerEpisode(Method):
             means: logits are squared distances over both. At their own scale long features have no loss and no gradient.
     """
 
-    trains_in = "episodes"
     trains_head = True
     rules = (only_when("temperature", head_start="prototypes"),)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hdx.body import Body
+from hdx.body import Body, full_batches
 from hdx.digest import of_json
 from hdx.losses._base import Outputs
 from hdx.rules import ANY, Rule, only_when, refuse
@@ -102,14 +102,11 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Outputs:
         """Logits [B, C] and features [B, D] in float32 of uint8 images [B, C, h, w] on the teacher's device."""
-        found = [self._some(part) for part in images.split(self.batch_size)]
+        found = [self._some(batch, n) for batch, n in full_batches(images, self.batch_size)]
         logits, features = (torch.cat(parts) for parts in zip(*found))
         return Outputs(logits, features)
 
-    def _some(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        n = len(images)
-        if n < self.batch_size:
-            images = torch.cat([images, images[-1:].expand(self.batch_size - n, *images.shape[1:])])
+    def _some(self, images: Tensor, n: int) -> tuple[Tensor, Tensor]:
         with torch.autocast(images.device.type, enabled=False):  # whatever the student computes in
             features = self.body.features(images)
             logits = self.head(features).float()

@@ -13,7 +13,8 @@ from tests.unit.methods.incremental import small_body
 
 from hdx.config.paths import absolute_in
 from hdx.config.validate import load
-from hdx.engine.export_model import export_model, restored
+from hdx.engine.export_model import export_model
+from hdx.engine.restored import restored
 from hdx.errors import RunError
 from hdx.heads.rotations import Rotations
 from hdx.losses.cross_entropy import CrossEntropy
