@@ -1,6 +1,10 @@
 """kill -9 at random moments: does a run that is resumed end bit-equal to one that nobody disturbed?
 
     python scripts/bench/kill.py [N=30] [--exp fsa_film,finetune] [--seed 0] [--save [--name kill]]
+    python scripts/bench/kill.py 30 --exp simclr,byol,lp_ft,prune,condense --save --name kill_phases
+
+The second line is of phases with several views, modules beside, two optimisers, a recipe of their own, and of work without
+gradients.
 
 Each kill gets a run of its own, in an empty output_dir: the moments are drawn one from each N-th part of the time that
 the undisturbed run takes, imports included. After the kill the run is resumed to its end, and predictions, accuracies and
@@ -23,10 +27,19 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-#: digits in 5 sessions; a checkpoint after every step, so that kills also fall on the writing of checkpoints
-SMALL = ["dataset=digits", "protocol.step=2", "trainer.checkpoint_seconds=0"]
-#: fsa_film has one gradient phase and finetune five; both then train for about as long
-EPOCHS = {"fsa_film": 20, "finetune": 3}
+#: digits; a checkpoint after every step, so that kills also fall on the writing of checkpoints
+SMALL = ["dataset=digits", "trainer.checkpoint_seconds=0"]
+IN_FIVE_SESSIONS = ["protocol.step=2"]
+#: what makes runs of about the same length: fsa_film has one gradient phase and finetune five
+WORDS = {
+    "fsa_film": [*IN_FIVE_SESSIONS, "trainer.epochs=20"],
+    "finetune": [*IN_FIVE_SESSIONS, "trainer.epochs=3"],
+    "simclr": ["protocol.shots=20", "trainer.epochs=20"],
+    "byol": ["protocol.shots=20", "trainer.epochs=20"],
+    "lp_ft": ["protocol.shots=20", "trainer.epochs=5", "trainer.feature_epochs=50", "method.head_scale=2"],
+    "prune": ["protocol.shots=20", "trainer.epochs=5", "method.epochs=3"],
+    "condense": ["method.per_class=2", "method.batch=4", "method.steps=20", "method.network_steps=2", "trainer.epochs=10"],
+}
 
 
 def command(exp: str, output_dir: Path, *more: str) -> list[str]:
@@ -34,7 +47,7 @@ def command(exp: str, output_dir: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "hdx.cli.main", "train", f"+exp={exp}", f"output_dir={output_dir}", "accelerator=cpu"),
         *SMALL,
-        f"trainer.epochs={EPOCHS.get(exp, 3)}",
+        *WORDS.get(exp, [*IN_FIVE_SESSIONS, "trainer.epochs=3"]),
         *more,
     ]
 
@@ -73,11 +86,11 @@ def where(run_dir: Path | None) -> str:
     if run_dir is None:
         return "before the run directory"
     done = len(list(run_dir.glob("sessions/*.json")))
-    phase = next(iter(run_dir.glob("checkpoint/phase-*.pt")), None)
+    phases = len(list(run_dir.glob("checkpoint/phase-*.pt")))
     if (run_dir / "record.json").exists():
         return "after the record"
-    if phase is not None:
-        return f"{done} sessions done, inside the gradient phase of the next"
+    if phases:
+        return f"{done} sessions done, checkpoints inside {phases} phase{'s' if phases > 1 else ''} of the next"
     return f"{done} sessions done, outside gradient phases"
 
 
@@ -91,6 +104,8 @@ def results(run_dir: Path) -> dict[str, np.ndarray]:
         record = json.loads(file.read_text())
         for name in ("acc", "nll", "ece", "loss", "acc_by_session"):
             found[f"sessions/{file.stem}/{name}"] = np.array(record[name], dtype=np.float64)
+    for file in sorted(run_dir.glob("artefact/*.safetensors")):
+        found |= {f"{file.stem}/{name}": value for name, value in load_file(file).items()}
     for file in sorted(run_dir.glob("checkpoint/session-*.safetensors")):
         found |= {f"{file.stem}/{name}": value for name, value in load_file(file).items()}
     return found
@@ -141,12 +156,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("n", nargs="?", type=int, default=30, help="kills of each preset")
     parser.add_argument("--exp", default="fsa_film,finetune")
-    parser.add_argument("--body", default="backbone.pretrained=false", help="words for the body (default: tiny, drawn at random)")
+    parser.add_argument("--body", default="", help="words for the body (default: the preset's, drawn at random)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", action="store_true", help="keep the tables in results/NAME.md")
     parser.add_argument("--name", default="kill", help="of the results (default: kill)")
     args = parser.parse_args()
     SMALL.extend(args.body.split())
+    for exp in WORDS:
+        if not args.body and exp in ("fsa_film", "finetune", "lp_ft", "prune"):  # the others draw their body anyhow
+            WORDS[exp].append("backbone.pretrained=false")
     with tempfile.TemporaryDirectory() as folder:
         tables = [bench(exp, args.n, args.seed, Path(folder) / exp) for exp in args.exp.split(",")]
     from _common import publish

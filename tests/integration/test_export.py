@@ -153,14 +153,15 @@ def test_heads_become_plain_up_to_a_constant_of_each_sample() -> None:
 
 
 def test_a_head_that_nobody_told_of_is_probed() -> None:
-    class Ridge(Linear):
-        pass
+    class Doubled(Linear):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(features)
 
     class Quadratic(Linear):
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return super().forward(features) ** 2
 
-    heads = [Ridge(6), Quadratic(6)]
+    heads = [Doubled(6), Quadratic(6)]
     for head in heads:
         head.expand(3)
     probe = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
