@@ -233,7 +233,9 @@ def fit(
         method.train()
         trainer.fit(Training(method, phase, recipe.clip_norm), train_dataloaders=loader)
     method.to(device)
-    for buffer in method.body.buffers():  # a norm's statistics are of each rank's own share
+    method.descends = None
+    beside = (buffer for buffer in method.beside.buffers() if buffer.is_floating_point())
+    for buffer in (*method.body.buffers(), *beside):  # a norm's statistics are of each rank's own share
         ranks.copy_from_first(buffer)
     method.end()
     return control.loss

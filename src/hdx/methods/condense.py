@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hdx.datasets._memory import InMemory
+from hdx.errors import ConfigError
 from hdx.methods._base import Batch, Method, Phase, State
 from hdx.methods._matching import gradient_distance, redraw
 from hdx.methods._parts import Parts
@@ -64,6 +65,11 @@ class Condense(Method):
         self.image_rate, self.network_rate = image_rate, network_rate
         self.network_steps, self.restart = network_steps, restart
         self.classes: tuple[int, ...] = ()
+
+    def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
+        """Raises: ConfigError for several sessions: images of later ones would not be learnt."""
+        if len(sessions) > 1:
+            raise ConfigError(f"method=condense learns the images of one session, got {len(sessions)}: take protocol=offline")
 
     def phases(self, session: Session, sessions: list[Session]) -> Any:
         """The images, then body and head on them."""

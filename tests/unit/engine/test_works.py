@@ -12,6 +12,7 @@ import torch
 
 from hdx.adapters.full import Full
 from hdx.engine import stop
+from hdx.engine.report import describe, place
 from hdx.engine.works import carry_out
 from hdx.errors import Interrupted
 from hdx.heads.lda import LDA
@@ -70,6 +71,7 @@ def test_stopped_and_resumed_it_ends_bit_equal(cut: int, tmp_path: Path, monkeyp
     carried(*whole, tmp_path / "whole.pt", report=states.append)
     assert (states[-1]["step"], states[-1]["steps"], states[-1]["work"], whole[0].finished) == (6, 6, "adding", 1)
     assert states[-1]["value"] == float(whole[0].total[0])
+    assert (place(states[-1]), describe(states[-1])) == ("adding", f"step 6/6  {states[-1]['value']:.4g}")
     first, asked = made(), []
     monkeypatch.setattr(stop, "requested", lambda: (asked.append(1), len(asked) >= cut)[1])
     with pytest.raises(Interrupted, match="stopped while adding"):

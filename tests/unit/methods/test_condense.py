@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.unit.methods.digit_runs import interrupted, last_state, predictions, run
 from torch import nn
 
-from hdx.errors import DataError
+from hdx.errors import ConfigError, DataError
 from hdx.methods._matching import gradient_distance, redraw
 
 WORDS = ("method=condense", "adapter=full", "head=linear", "protocol=offline", "method.per_class=2", "method.batch=2")
@@ -75,6 +75,12 @@ def test_a_run_stopped_in_either_phase_ends_bit_equal(
     assert predictions(whole) == predictions(resumed)
     one, other = last_state(whole), last_state(resumed)
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_several_sessions_are_refused(tmp_path: Path) -> None:
+    words = [word for word in WORDS if word != "protocol=offline"]
+    with pytest.raises(ConfigError, match="images of one session, got 5: take protocol=offline"):
+        run(tmp_path, *words, "protocol.step=2")
 
 
 def test_what_cannot_be_trained_on_is_refused(whole: dict[str, Any], tmp_path: Path) -> None:
