@@ -207,7 +207,10 @@ def first_session(folder: str) -> float:
 def training_alone() -> float:
     """Seconds of the first session's gradient phase of the default run, in this process, which has imported everything."""
     with tempfile.TemporaryDirectory() as folder:
-        record = work(prepare(config_of(Path(folder), "+exp=fsa_film")), Report())
+        config = config_of(Path(folder), "+exp=fsa_film")
+        run_dir = RunDir.of(config["output_dir"], config.run_id)
+        adopt(config, run_dir)
+        record = work(run_dir, Report())
         return record["sessions"][0]["seconds"]["adapt"]
 
 
