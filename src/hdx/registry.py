@@ -72,9 +72,9 @@ def package(group: str) -> str:
     return CONTRACTS[group].partition(":")[0].split(".")[1]
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str], cutoff: float = 0.5) -> str:
     """` Did you mean 'x'?` for the nearest known word, else an empty string."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hdx import registry
+from hdx.cli.main import COMMANDS
 from hdx.config import files
 
 Inside = Callable[..., tuple[int, str, str]]
@@ -29,7 +31,8 @@ def test_groups(document: Document, inside: Inside) -> None:
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == names
 
 
-def test_columns_are_aligned(inside: Inside, document: Document) -> None:
+def test_columns_are_aligned(inside: Inside, document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
     rows = document("list", "head")
     lines = inside("list", "head")[1].splitlines()
     column = max(len(row["name"]) for row in rows) + 2
@@ -72,6 +75,11 @@ def test_everything_that_is_listed_can_be_shown(group: str, document: Document) 
     ("what", "line"),
     [
         ("head=lad", "hdx: head 'lad' is unknown. Did you mean 'lda'?  (hdx list head)\n"),
+        (
+            "replay",
+            "hdx: 'replay' is the name of several: memory=replay, method=replay  (hdx show memory=replay)\n",
+        ),
+        ("table=", "hdx: which table? hdx show table=NAME  (hdx list table)\n"),
         ("haed=lda", "hdx: group 'haed' is unknown. Did you mean 'head'?  (hdx list)\n"),
         ("head", "hdx: which head? hdx show head=NAME  (hdx list head)\n"),
         ("exp=fsa_flim", "hdx: exp 'fsa_flim' is unknown. Did you mean 'fsa_film'?  (hdx list exp)\n"),
@@ -83,3 +91,42 @@ def test_what_cannot(what: str, line: str, inside: Inside) -> None:
 
 def test_show_tells_the_licence_of_a_dataset(document: Document) -> None:
     assert document("show", "dataset=sign_digits")["licence"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("group", ["exp", "method", "table"])
+@pytest.mark.parametrize("columns", [40, 80, None])
+def test_lines_fit(group: str, columns: int | None, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = inside("list", group)
+    assert code == 0 and max(map(len, out.splitlines())) <= (columns or 100)
+
+
+def test_a_word_is_looked_up_everywhere(document: Document, inside: Inside) -> None:
+    assert [row["name"] for row in document("list", "wa")] == ["method=wa", "+exp=cil_wa", "hdx table wa_cifar100"]
+    assert document("show", "wa") == document("show", "method=wa")
+    assert document("show", "ridge")["group"] == "head"
+    code, _, err = inside("show", "cil")
+    assert code == 2 and err.startswith("hdx: 'cil' is no name, but part of some: exp=cil_cumulative, ")
+    assert " (hdx list cil has all " in err
+
+
+@pytest.mark.parametrize("group", [*registry.groups(), *files.PLAIN])
+def test_the_command_that_is_shown_exists(group: str, document: Document) -> None:
+    for row in document("list", group):
+        words = document("show", f"{group}={row['name']}")["command"].split()
+        assert words[0] == "hdx" and words[1] in COMMANDS
+        assert (words[1] == "table") == (group == "table") and f"+{group}=" not in words[1:] or group != "table"
+
+
+@pytest.mark.parametrize("content", ["seed: 3\n", "defaults:\n  - override /head: ncm\n"])
+def test_a_preset_without_its_package(content: str, inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "exp").mkdir(parents=True)
+    (tmp_path / "conf" / "exp" / "mine.yaml").write_text(content)
+    line = (
+        "hdx: +exp=mine: ./conf/exp/mine.yaml lacks the line '# @package _global_' at its top, which puts its keys where hdx "
+        "looks for them\n"
+    )
+    assert inside("train", "+exp=mine") == (2, "", line)
+    assert inside("sweep", "+exp=mine", "seed=1,2", "--dry-run") == (2, "", line)

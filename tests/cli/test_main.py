@@ -116,6 +116,18 @@ def test_version(inside: Inside) -> None:
         (["config", "--surces"], "hdx: option '--surces' is unknown. Did you mean '--sources'?  (hdx config --help)"),
         (["list", "haed"], "hdx: group 'haed' is unknown. Did you mean 'head'?  (hdx list)"),
         (["list", "head", "more"], "hdx: 'more' is one argument too many  (hdx list --help)"),
+        (["train", "--seed", "3", "head=lda"], "hdx: option '--seed' is unknown: it is an override: seed=3  (hdx train --help)"),
+        (
+            ["train", "a=b", "--lr=0.1"],
+            "hdx: option '--lr=0.1' is unknown: it is an override: trainer.lr=0.1  (hdx train --help)",
+        ),
+        (["sweep", "--head", "lda"], "hdx: option '--head' is unknown: it is an override: head=lda  (hdx sweep --help)"),
+        (
+            ["train", "--retry-faild"],
+            "hdx: option '--retry-faild' is unknown. Did you mean '--retry-failed'?  (hdx train --help)",
+        ),
+        (["plot"], "hdx: the following arguments are required: KIND  (hdx plot --help)"),
+        (["table"], "hdx: the following arguments are required: NAME  (hdx table --help)"),
         (["show"], "hdx: the following arguments are required: GROUP=NAME  (hdx show --help)"),
         (["train", "head=lad"], "hdx: head 'lad' is unknown. Did you mean 'lda'?  (hdx list head)"),
         (["config", "-cd", "nowhere"], "hdx: config folder nowhere does not exist (given with -cd)"),

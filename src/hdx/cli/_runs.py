@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +58,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence
 
 
 def width_of_lines() -> int:
-    """Characters on a line: the terminal's, or 100."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    """Characters on a line: $COLUMNS, or the terminal's, or 100."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def shorten(text: str, width: int) -> str:

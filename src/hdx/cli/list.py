@@ -32,7 +32,7 @@ GROUPS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `hdx list`."""
-    parser.add_argument("group", nargs="?", help="dataset, backbone, head, exp, …")
+    parser.add_argument("group", nargs="?", help="dataset, backbone, head, exp, …; any other word is looked up in all groups")
     _common.add_config_dir_argument(parser)
     _common.add_json_argument(parser)
 
@@ -70,14 +70,20 @@ def _names(group: str, folders: list) -> list[dict[str, str]]:
     from hdx.errors import ConfigError
 
     known = sorted({*registry.groups(), *(name for name in files.PLAIN if files.names(name, folders))})
-    if group not in known:
+    if group in known:
+        return [_row(group, name, name, folders) for name in files.names(group, folders)]
+    exact, inside = files.named(group, folders)
+    if not exact and not inside:
         raise ConfigError(f"group '{group}' is unknown.{registry.did_you_mean(group, known)}  (hdx list)")
-    rows = []
-    for name in files.names(group, folders):
-        file = files.paths_of(group, name, folders)[0]
-        head = files.header(file)
-        rows.append({"name": name, "summary": _unable(group, file) or head.summary, "source": head.source})
-    return rows
+    return [_row(*place, files.chosen(*place), folders) for place in (*exact, *inside)]
+
+
+def _row(group: str, name: str, title: str, folders: list) -> dict[str, str]:
+    from hdx.config import files
+
+    file = files.paths_of(group, name, folders)[0]
+    head = files.header(file)
+    return {"name": title, "summary": _unable(group, file) or head.summary, "source": head.source}
 
 
 def _unable(group: str, file: Path) -> str:
@@ -95,14 +101,8 @@ def _unable(group: str, file: Path) -> str:
 
 
 def _print(rows: list[dict[str, str]]) -> None:
-    """Aligned columns; in a terminal what does not fit in the width is cut."""
-    import shutil
-    import sys
+    """Aligned columns; what does not fit in the width is cut, the sources first."""
+    from hdx.cli import _runs
 
-    if not rows:
-        return
-    widths = [max(len(row[key]) for row in rows) for key in ("name", "summary")]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for row in rows:
-        line = f"{row['name']:<{widths[0]}}  {row['summary']:<{widths[1]}}  {row['source']}".rstrip()
-        print(line if limit is None or len(line) <= limit else f"{line[: limit - 1]}…")
+    cells = [[row[key] for key in ("name", "summary", "source")] for row in rows]
+    print("\n".join(_runs.table(("", "", ""), cells, cut=(2, 1, 0))[1:]))

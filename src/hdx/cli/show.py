@@ -11,6 +11,7 @@ from hdx.cli import _common
 if TYPE_CHECKING:
     from hdx.config.schema import Option
 
+SHOWN = 6  # places of an ambiguous word
 SUMMARY = "explain a component, a preset or a run: hdx show head=lda, hdx show run=ID"
 
 
@@ -68,6 +69,8 @@ def _target(what: str, folders: list[Path]) -> tuple[str, str]:
     if (group, name) == ("run", ""):
         return group, name
     known = [*registry.groups(), *files.PLAIN]
+    if group not in known and not name and (found := _place(group, folders)):
+        return found
     if group not in known:
         raise ConfigError(f"group '{group}' is unknown.{registry.did_you_mean(group, known)}  (hdx list)")
     if not name:
@@ -75,6 +78,22 @@ def _target(what: str, folders: list[Path]) -> tuple[str, str]:
     if files.path(group, name, folders) is None:
         raise ConfigError(overrides.unknown_name(group, name, folders))
     return group, name
+
+
+def _place(word: str, folders: list[Path]) -> tuple[str, str] | None:
+    """The one thing of that name, in whichever group. Raises: ConfigError with all of them where there are several."""
+    from hdx.config import files
+    from hdx.errors import ConfigError
+
+    exact, inside = files.named(word, folders)
+    if len(exact) == 1:
+        return exact[0]
+    found = [f"{group}={name}" for group, name in exact or inside]
+    if found:
+        what = "is the name of several" if exact else "is no name, but part of some"
+        more = f", … (hdx list {word} has all {len(found)})" if len(found) > SHOWN else ""
+        raise ConfigError(f"'{word}' {what}: {', '.join(found[:SHOWN])}{more}  (hdx show {found[0]})")
+    return None
 
 
 def _component(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
@@ -89,7 +108,7 @@ def _component(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
         "component": info.name,
         "summary": head.summary or info.summary,
         "source": head.source or info.source,
-        "command": head.command or f"hdx train {group}={name}",
+        "command": head.command or (files.command(group, name) if name else "hdx train"),
         "licence": info.licence,
         "trains": info.trains,
         "keeps": info.keeps,
@@ -125,7 +144,7 @@ def _preset(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
         "name": name,
         "summary": head.summary,
         "source": head.source,
-        "command": head.command or f"hdx train +{group}={name}",
+        "command": head.command or files.command(group, name),
         "file": paths.label(file),
         "sets": {**chosen, **dict(inert.flatten(content) if content else ())},
     }

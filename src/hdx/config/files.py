@@ -14,6 +14,7 @@ from hdx.errors import ConfigError
 Stamp = tuple[int, int]  # of a file: time of its last change in ns, and size
 
 PLAIN = ("exp", "sweep", "table")  # folders of presets, which name no component
+HYDRAS = ("hydra",)
 
 
 _plain: dict[Path, tuple[Stamp | None, dict[str, Any]]] = {}
@@ -45,6 +46,24 @@ def groups(folders: Sequence[Path]) -> list[str]:
 def names(group: str, folders: Sequence[Path]) -> list[str]:
     """Names that `group=NAME` accepts; a file in a subfolder is `sub/name`."""
     return sorted({stem for folder in folders for stem in _stems(folder / group)})
+
+
+def named(word: str, folders: Sequence[Path]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """`(group, name)` of everything that is called so, and of what has the word as a part of its name (`wa`: cil_wa)."""
+    everything = [(group, name) for group in groups(folders) if group not in HYDRAS for name in names(group, folders)]
+    exact = [(group, name) for group, name in everything if name == word]
+    return exact, [place for place in everything if place not in exact and word in re.split(r"[_/.-]", place[1])]
+
+
+def chosen(group: str, name: str) -> str:
+    """How a config file is chosen: `method=wa`, `+exp=cil_wa`, `hdx table first_session`."""
+    return {"exp": f"+exp={name}", "sweep": f"+sweep={name}", "table": f"hdx table {name}"}.get(group, f"{group}={name}")
+
+
+def command(group: str, name: str) -> str:
+    """The command that uses a config file."""
+    word = chosen(group, name)
+    return word if group == "table" else f"hdx {'sweep' if group in ('sweep', 'launcher') else 'train'} {word}"
 
 
 def path(group: str, name: str, folders: Sequence[Path]) -> Path | None:
@@ -101,6 +120,11 @@ def header(file: Path) -> Header:
     command = next((line for line in lines if line.startswith("hdx ")), "")
     summary = lines[0] if lines and lines[0] not in (source, command) else ""
     return Header(summary, source[len("source:") :].strip(), command)
+
+
+def is_global(file: Path) -> bool:
+    """Whether a preset says that its keys stand at the top of the config, and not under the name of its group."""
+    return bool(re.search(r"^#\s*@package\s+_global_\s*$", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE))
 
 
 def _stems(folder: Path) -> list[str]:

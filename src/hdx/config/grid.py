@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdx import registry
-from hdx.config import files, inert, overrides, paths, sweeps
+from hdx.config import files, inert, overrides, paths, quoting, ranges, sweeps
 from hdx.config.compose import COMMAND_LINE, Composed, attempt
 from hdx.config.config import Config
 from hdx.config.validate import judge, load
@@ -64,11 +64,11 @@ def expand(arguments: Sequence[str], config_dirs: Sequence[Path | str] = (), *, 
     """
     folders = paths.config_dirs(config_dirs)
     words, name = sweeps.unfold(arguments, folders)
-    axes, problems = _axes(words, folders)
+    axes, problems, spoilt = _axes(words, folders)
     count = math.prod(len(axis) for axis in axes)
     if count > MOST_RUNS:
         raise ConfigError([*problems, f"the grid has {count:,} runs; expected at most {MOST_RUNS:,}: split it"])
-    composer = _Composer(folders, config_dirs)
+    composer = _Composer(folders, config_dirs, spoilt)
     problems += composer.read_words(axes)
     judged = [_Judged(combination, *composer.judge(combination)) for combination in itertools.product(*axes)]
     runs, dropped, refused = _sift(judged, skip_invalid)
@@ -79,31 +79,25 @@ def expand(arguments: Sequence[str], config_dirs: Sequence[Path | str] = (), *, 
     return Grid(runs, name, dropped)
 
 
-def _axes(words: Sequence[str], folders: Sequence[Path]) -> tuple[list[list[str]], list[str]]:
-    """For each override the single values that it takes, and what is wrong with the sweeps."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
+def _axes(words: Sequence[str], folders: Sequence[Path]) -> tuple[list[list[str]], list[str], set[str]]:
+    """For each override the single values that it takes; what is wrong with the sweeps, and the keys of these."""
+    whole, problems = quoting.split(words)
     axes: list[list[str]] = []
-    problems = []
-    for text in words:
+    spoilt = {sweeps.key_of(word) for word in words if word not in whole}
+    for text in whole:
         text = f"+{text}" if text.startswith("exp=") else text
+        override = quoting.parsed(text)
         try:
-            override = parser.parse_override(text)
-            axes.append(_alternatives(override, folders) if override.is_sweep_override() else [text])
+            swept = override is not None and override.is_sweep_override()  # None: `overrides.plan` knows what is wrong with it
+            axes.append(_alternatives(override, folders) if override is not None and swept else [text])
         except ConfigError as error:
             problems += error.problems
-        except (HydraException, ValueError, ArithmeticError) as error:
-            if "=" in text and "(" in text:
-                problems.append(f"'{text}' does not follow Hydra's grammar ({' '.join(str(error).splitlines()[0].split())})")
-            else:
-                axes.append([text])  # `overrides.plan` knows what is wrong with it
-    return axes, problems
+            spoilt.add(sweeps.key_of(text))
+    return axes, problems, spoilt
 
 
 def _alternatives(override: Override, folders: Sequence[Path]) -> list[str]:
-    from hydra.core.override_parser.types import Glob
+    from hydra.core.override_parser.types import Glob, RangeSweep
 
     key, text = override.get_key_element(), str(override.input_line)
     if override.is_interval_sweep():
@@ -116,9 +110,12 @@ def _alternatives(override: Override, folders: Sequence[Path]) -> list[str]:
             raise ConfigError(f"'{text}': glob() chooses among config files, and {group} is no group  (hdx list)")
         values = chosen.filter(known)
         advice = f"one of {', '.join(known)}"
+    elif isinstance(chosen, RangeSweep):
+        values = list(map(str, ranges.numbers(chosen, text, MOST_RUNS)))
+        advice = "range(start,stop,step) with start before stop"
     else:
         values = list(override.sweep_string_iterator())
-        advice = "range(start,stop,step) with start before stop"
+        advice = f"{key}=a,b"
     if not values:
         raise ConfigError(f"'{text}' has no values; expected {advice}")
     if override.key_or_group.partition(".")[0] in ("launcher", "output_dir"):
@@ -184,8 +181,8 @@ def _counted(line: str, found: list[_Judged], total: int, skipped: bool) -> str:
 class _Composer:
     """Configs of combinations; remembers what was composed before."""
 
-    def __init__(self, folders: Sequence[Path], config_dirs: Sequence[Path | str]) -> None:
-        self.folders, self.config_dirs = list(folders), config_dirs
+    def __init__(self, folders: Sequence[Path], config_dirs: Sequence[Path | str], spoilt: Collection[str] = ()) -> None:
+        self.folders, self.config_dirs, self.spoilt = list(folders), config_dirs, spoilt
         self.plans: dict[str, overrides.Plan] = {}
         self.composed: dict[tuple[str, ...], tuple[Composed | None, list[str], set[str]]] = {}
         self.parts: dict[tuple[str, str], dict[str, Any] | None] = {}
@@ -203,7 +200,7 @@ class _Composer:
         plans = [self.plans[text] for text in words]
         choices = tuple(str(override.input_line) for plan in plans for override in plan.choices)
         composed, problems, unsure = self._choose(choices)
-        unsure = unsure.union(*(plan.unsure for plan in plans))
+        unsure = unsure.union(self.spoilt, *(plan.unsure for plan in plans))
         values = [override for plan in plans for override in plan.values]
         if composed is not None and not problems:
             laid = None if self._interpolated & set(composed.sources.values()) else _lay(composed, values)

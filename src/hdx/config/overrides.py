@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hdx import registry
-from hdx.config import files, schema
+from hdx.config import files, paths, quoting, schema
 from hdx.config.inert import KEY_ADVICE, is_directive
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Plan:
         values: `key=value`, `+key=value`, `++key=value`, `~key`, in the order given.
         exp: names of the presets, in order.
         problems: one line each.
-        unsure: groups whose choice is wrong and resembles nothing, so that their options cannot be judged.
+        unsure: keys whose value is wrong, so that its absence is none; and groups whose choice is wrong and resembles nothing, so
+            that their options cannot be judged.
     """
 
     choices: list[Override] = field(default_factory=list)
@@ -37,17 +39,16 @@ class Plan:
 
 def plan(overrides: Sequence[str], folders: Sequence[Path]) -> Plan:
     """Parse and check every override; nothing is raised, so that all problems are reported together."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser, result = OverridesParser.create(), Plan()
-    for text in overrides:
+    result = Plan()
+    words, result.problems = quoting.split(overrides)
+    result.unsure |= {_key(text) for text in overrides if text not in words}
+    for text in words:
         if text.startswith("exp="):
             text = f"+{text}"
-        try:
-            override = parser.parse_override(text)
-        except HydraException as error:
-            result.problems.append(_grammar(text, str(error)))
+        override = quoting.parsed(text)
+        if override is None:
+            result.problems.append(_bare(text, folders) or quoting.advice(text))
+            result.unsure.add(_key(text))
             continue
         problem = _sort(override, result, folders)
         if problem:
@@ -65,7 +66,7 @@ def _sort(override: Override, result: Plan, folders: Sequence[Path]) -> str | No
     if override.package is not None:
         return f"'{override.input_line}': a group cannot be moved to another package; write {key}=NAME"
     if override.is_sweep_override():
-        return f"'{override.input_line}' is a grid, and this is one run: give one value (a list is [a,b]), or use hdx sweep"
+        return _grid(override)
     if head == "hydra" or key.startswith("hydra/"):
         return f"'{key}' is a setting of Hydra's own, which hdx does not use; folders are set with output_dir"
     if key in groups or key == "exp":
@@ -74,6 +75,28 @@ def _sort(override: Override, result: Plan, folders: Sequence[Path]) -> str | No
         result.values.append(override)
         return None
     return _unknown(key, groups)
+
+
+def _bare(text: str, folders: Sequence[Path]) -> str | None:
+    """The line for a name without a group, where there is one of that name."""
+    places = [] if "=" in text else files.named(text, folders)[0]
+    if not places:
+        return None
+    return f"'{text}' is no override: expected key=value. Did you mean {' or '.join(starmap(files.chosen, places))}?"
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].strip().lstrip("+~")
+
+
+def _grid(override: Override) -> str:
+    text = str(override.input_line)
+    key, _, value = text.partition("=")
+    one = quoting.quoted(key, value) if "." in key and "(" not in value else None
+    if one and ("/" in value or "\\" in value or Path(value).exists()):
+        return f"'{text}' has a comma, which separates the values of a grid, and this is one run: one path is written {one}"
+    also = f"; one value with a comma is {one}" if one else ""
+    return f"'{text}' is a grid, and this is one run: give one value (a list is [a,b]{also}), or use hdx sweep"
 
 
 def _sort_choice(override: Override, result: Plan, folders: Sequence[Path]) -> str | None:
@@ -91,6 +114,10 @@ def _sort_choice(override: Override, result: Plan, folders: Sequence[Path]) -> s
     result.problems.extend(unknown_name(group, name, folders) for name in wrong)
     names = [name for name in (nearest(group, str(name), folders) for name in chosen) if name]
     if group == "exp":
+        nested = [name for name in names if (file := files.path("exp", name, folders)) and not files.is_global(file)]
+        if nested:
+            result.problems += [_not_global(name, folders) for name in nested]
+            return None
         result.exp = names
         result.choices += [_retarget(override, f"+exp=[{','.join(names)}]")] if names else []
     elif names:
@@ -98,6 +125,11 @@ def _sort_choice(override: Override, result: Plan, folders: Sequence[Path]) -> s
     else:
         result.unsure.add(group)
     return None
+
+
+def _not_global(name: str, folders: Sequence[Path]) -> str:
+    label = paths.label(files.paths_of("exp", name, folders)[0])
+    return f"+exp={name}: {label} lacks the line '# @package _global_' at its top, which puts its keys where hdx looks for them"
 
 
 def _retarget(override: Override, text: str) -> Override:
@@ -128,10 +160,3 @@ def _unknown(key: str, groups: list[str]) -> str:
     elif head in groups or schema.run_options().option(head):
         return f"'{key}' is unknown: '{head}' has no parts"
     return f"'{key}' is unknown.{registry.did_you_mean(key, known)}  (groups: hdx list; all keys: hdx config)"
-
-
-def _grammar(text: str, message: str) -> str:
-    if "=" not in text and not text.startswith("~"):
-        return f"'{text}' is no override: expected key=value, +key=value, ++key=value or ~key"
-    reason = message.splitlines()[0].strip() if message else "it does not parse"
-    return f"'{text}' does not follow Hydra's grammar ({reason}); quote values with special characters: key='\"a, b\"'"

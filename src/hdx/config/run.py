@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hdx.options import NonNegativeInt, PositiveInt
+from hdx.options import NonNegativeInt, PositiveInt, Seed
 
 
 class Run:
@@ -28,7 +28,7 @@ class Run:
     def __init__(
         self,
         *,
-        seed: NonNegativeInt = 0,
+        seed: Seed = 0,
         data_dir: str | None = None,
         output_dir: str = "outputs",
         devices: PositiveInt = 1,

@@ -46,7 +46,7 @@ def within(value: Any, bound: str) -> bool:
     if isinstance(value, (list, tuple)):
         return all(within(item, bound) for item in value)
     if interval := _INTERVAL.match(bound):
-        low, high = float(interval[2]), float(interval[3])
+        low, high = _limit(interval[2]), _limit(interval[3])
         above = value >= low if interval[1] == "[" else value > low
         below = value <= high if interval[4] == "]" else value < high
         return above and below
@@ -54,6 +54,12 @@ def within(value: Any, bound: str) -> bool:
         limit = float(compare[2])
         return {">=": value >= limit, "<=": value <= limit, ">": value > limit, "<": value < limit}[compare[1]]
     raise ValueError(f"a bound is written '>= 0' or '[0, 1]', not {bound!r}")
+
+
+def _limit(text: str) -> float:
+    """A number, also as a power: `2^63`."""
+    base, _, power = text.partition("^")
+    return float(base) ** int(power or 1)
 
 
 def words(annotation: Any) -> str:

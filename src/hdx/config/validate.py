@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hdx import registry
-from hdx.config import checks, inert, schema, types
+from hdx.config import checks, inert, quoting, schema, types
 from hdx.config.compose import Composed, attempt
 from hdx.config.config import Config
 from hdx.config.teacher import teacher_config
@@ -89,12 +89,12 @@ def _judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, 
 def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, Any], list[str], list[str]]:
     """Data with every value in its option's type, the problems of single options, and those of options that clash.
 
-    Groups in `unsure` are not looked at; clashes are looked for where every option is well-formed.
+    Groups in `unsure` are not looked at, and keys in it are not missed; clashes are looked for where every option is well-formed.
     """
     groups = registry.groups()
     run = schema.run_options()
     top = {key: value for key, value in composed.data.items() if key not in groups}
-    data, problems = _fit_options("", top, run, composed)
+    data, problems = _fit_options("", top, run, composed, unsure)
     for group in groups:
         node = composed.data.get(group)
         if group in unsure:
@@ -105,7 +105,7 @@ def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, A
             problems += error.problems
             continue
         options = {key: value for key, value in node.items() if key != "name"} if node else {}
-        fitted, wrong = _fit_options(group, options, info, composed)
+        fitted, wrong = _fit_options(group, options, info, composed, unsure)
         data[group] = {"name": info.name, **fitted}
         problems += wrong
     clashes = [] if problems or unsure else checks.problems(data)
@@ -120,7 +120,8 @@ def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, A
 def _component(group: str, node: Any, composed: Composed) -> schema.ComponentInfo:
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
         where = composed.where(group)
-        raise ConfigError(f"{group}: expected a mapping with the key `name`, got {shown(node)}{_place(where)}")
+        choose = f"; a preset chooses it in its defaults: - override /{group}: {node}" if isinstance(node, str) else ""
+        raise ConfigError(f"{group}: expected a mapping with the key `name`, got {shown(node)}{_place(where)}{choose}")
     chosen = composed.choices.get(group)
     if composed.where(f"{group}.name") == "command line":
         raise ConfigError(f"{group}.name is set by the config file: choose another one with {group}={node['name']}")
@@ -132,7 +133,7 @@ def _component(group: str, node: Any, composed: Composed) -> schema.ComponentInf
 
 
 def _fit_options(
-    group: str, node: dict[str, Any], info: schema.ComponentInfo, composed: Composed
+    group: str, node: dict[str, Any], info: schema.ComponentInfo, composed: Composed, unsure: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     fitted, problems = {}, []
     for key, value in node.items():
@@ -140,6 +141,8 @@ def _fit_options(
         option = info.option(key)
         if option is None:
             problems.append(_unknown(dotted, group, info, composed))
+        elif value == _MISSING and dotted in unsure:
+            continue  # what was given is wrong already
         elif value == _MISSING:
             problems.append(f"{dotted} must be given: {dotted}={_sample(option)}{_meaning(option)}")
         else:
@@ -147,11 +150,24 @@ def _fit_options(
                 fitted[key] = types.fit(value, option.annotation)
             except types.Misfit:
                 wanted = types.expected(option.annotation)
-                problems.append(f"{dotted}: expected {wanted}, got {shown(value)}{_place(composed.where(dotted))}")
+                place = f"{_place(composed.where(dotted))}{_in_brackets(dotted, value, option)}"
+                problems.append(f"{dotted}: expected {wanted}, got {shown(value)}{place}")
     for option in info.options:
-        if option.name not in node:
+        if option.name not in node and (f"{group}.{option.name}" if group else option.name) not in unsure:
             problems.append(_absent(f"{group}.{option.name}" if group else option.name, option))
     return fitted, problems
+
+
+def _in_brackets(key: str, value: Any, option: schema.Option) -> str:
+    """How a name in brackets is given where a string is wanted, and the grammar read a list."""
+    if not isinstance(value, list) or not all(isinstance(item, (str, int)) for item in value):
+        return ""
+    try:
+        types.fit("", option.annotation)
+    except types.Misfit:
+        return ""
+    word = quoting.quoted(key, f"[{','.join(map(str, value))}]")
+    return f"; a name in brackets is quoted: {word}" if word else ""
 
 
 def _unknown(key: str, group: str, info: schema.ComponentInfo, composed: Composed) -> str:

@@ -12,7 +12,7 @@ from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import per_class
 from hdx.datasets._tree import Files
-from hdx.options import PositiveFloat, PositiveInt
+from hdx.options import PositiveFloat, PositiveInt, Seed
 
 LOOKED_FOR = ["caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101"]
 FOLDER = "101_ObjectCategories"
@@ -49,7 +49,7 @@ class Caltech101(Dataset):
         drop_faces: Literal["Faces_easy", "Faces", "none"] = "Faces_easy",
         train_per_class: PositiveInt = 30,
         test_per_class: PositiveInt = 50,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         storage: Literal["auto", "memory", "disk"] = "auto",

@@ -10,7 +10,7 @@ from hdx.datasets._base import Dataset
 from hdx.datasets._cache import Decoded, load_or_build
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._splits import stratified
-from hdx.options import OpenFraction
+from hdx.options import OpenFraction, Seed
 
 
 class Digits(Dataset):
@@ -27,7 +27,9 @@ class Digits(Dataset):
 
     licence = "CC BY 4.0"
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, *, test_fraction: OpenFraction = 0.3, split_seed: int = 0) -> None:
+    def __init__(
+        self, data_dir: Path | None, cache_dir: Path, *, test_fraction: OpenFraction = 0.3, split_seed: Seed = 0
+    ) -> None:
         super().__init__(data_dir, cache_dir)
         self.classes = [str(digit) for digit in range(10)]
         decoded = load_or_build(cache_dir, "digits-v1", _read)  # spares the import of scikit-learn next time

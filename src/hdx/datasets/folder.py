@@ -19,7 +19,7 @@ from hdx.datasets._sets import Source, require_two_classes
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
-from hdx.options import NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt
+from hdx.options import NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt, Seed
 from hdx.rules import ANY, needed, only_when
 
 logger = logging.getLogger("hdx")
@@ -74,7 +74,7 @@ class Folder(Dataset):
         train_list: str | None = None,
         test_list: str | None = None,
         test_fraction: OpenFraction = 0.2,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         colour: Literal["auto", "rgb", "grey"] = "auto",

@@ -19,7 +19,7 @@ from hdx.datasets._fractals import fractal_masks
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._shapes import painted, shape_images, softened
 from hdx.datasets._strokes import stroke_masks
-from hdx.options import NonNegativeInt, PositiveInt
+from hdx.options import NonNegativeInt, PositiveInt, Seed
 from hdx.seeds import stream
 
 log = logging.getLogger("hdx")
@@ -57,7 +57,7 @@ class Formulas(Dataset):
         train_per_class: PositiveInt = 40,
         test_per_class: PositiveInt = 4,
         image_size: PositiveInt = 40,
-        formula_seed: NonNegativeInt = 0,
+        formula_seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
         families = [("fractal", fractals), ("glyph", glyphs), ("shape", shapes)]

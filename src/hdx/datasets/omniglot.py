@@ -16,7 +16,7 @@ from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import rows_by_class, shuffled
 from hdx.datasets._tree import Files
 from hdx.errors import DataError
-from hdx.options import PositiveFloat, PositiveInt
+from hdx.options import PositiveFloat, PositiveInt, Seed
 from hdx.seeds import stream
 
 LOOKED_FOR = ["omniglot.zip", "omniglot-py", "omniglot", "images_background"]
@@ -62,7 +62,7 @@ class Omniglot(Dataset):
         subset: Literal["all", "background", "evaluation", "vinyals_train", "vinyals_test", "vinyals"] = "all",
         rotations: bool = False,
         test_drawings: Annotated[int, "[1, 19]"] = 5,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 28,
         storage: Literal["auto", "memory", "disk"] = "auto",
         memory_gb: PositiveFloat = 4.0,

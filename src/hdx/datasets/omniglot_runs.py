@@ -17,7 +17,7 @@ from hdx.datasets._sets import image_sets
 from hdx.datasets._tree import Contents, Files
 from hdx.datasets.omniglot import Omniglot
 from hdx.errors import DataError
-from hdx.options import PositiveFloat, PositiveInt
+from hdx.options import PositiveFloat, PositiveInt, Seed
 
 LOOKED_FOR = ["omniglot_one_shot_runs.zip", "omniglot_one_shot_runs", "all_runs.zip", "all_runs"]
 RUNS = [f"run{i:02d}" for i in range(1, 21)]
@@ -56,7 +56,7 @@ class OmniglotRuns(Dataset):
         omniglot_path: str | None = None,
         rotations: bool = False,
         test_drawings: Annotated[int, "[1, 19]"] = 5,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 28,
         storage: Literal["auto", "memory", "disk"] = "auto",
         memory_gb: PositiveFloat = 4.0,

@@ -12,7 +12,7 @@ from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Files
-from hdx.options import OpenFraction, PositiveFloat, PositiveInt
+from hdx.options import OpenFraction, PositiveFloat, PositiveInt, Seed
 
 LOOKED_FOR = ["sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset"]
 
@@ -42,7 +42,7 @@ class SignDigits(Dataset):
         *,
         path: str | None = None,
         test_fraction: OpenFraction = 0.25,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         storage: Literal["auto", "memory", "disk"] = "auto",
         memory_gb: PositiveFloat = 4.0,

@@ -12,7 +12,7 @@ from hdx.heads import _penalty
 from hdx.heads._base import Head
 from hdx.heads._moments import all_reduce, check_samples, world_size
 from hdx.heads._products import Products
-from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt
+from hdx.options import PositiveFloat, PositiveInt, Seed
 from hdx.seeds import stream
 
 CHUNK = 1024  # rows projected at a time: 80 MB for 10,000 dimensions
@@ -61,7 +61,7 @@ class RanPAC(Head):
         *,
         projections: PositiveInt = 10_000,
         ridge: PositiveFloat | None = None,
-        projection_seed: NonNegativeInt = 0,
+        projection_seed: Seed = 0,
     ) -> None:
         super().__init__(n_features)
         self.projections = projections

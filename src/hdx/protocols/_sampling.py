@@ -11,7 +11,12 @@ from hdx.seeds import stream
 
 
 def class_order(n_classes: int, order_seed: int) -> np.ndarray:
-    """A permutation of the classes, drawn as the field's toolboxes draw it, so that 1993 means what it means there."""
+    """A permutation of the classes, drawn as the field's toolboxes draw it, so that 1993 means what it means there.
+
+    Seeds from 2^32 on, which those do not take, have streams of hdx's own.
+    """
+    if order_seed >= 2**32:
+        return stream(order_seed, "class order").permutation(n_classes)
     return np.random.RandomState(order_seed).permutation(n_classes)  # noqa: NPY002
 
 

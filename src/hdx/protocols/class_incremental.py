@@ -8,7 +8,7 @@ import numpy as np
 
 from hdx.datasets._base import Dataset
 from hdx.errors import ConfigError
-from hdx.options import NonNegativeInt, PositiveInt
+from hdx.options import NonNegativeInt, PositiveInt, Seed
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, make_sessions
 from hdx.rules import ANY, alone, only_when
@@ -41,9 +41,9 @@ class ClassIncremental(Protocol):
         step: PositiveInt | None = None,
         sizes: Annotated[list[int], ">= 1"] | None = None,
         shots: PositiveInt | None = None,
-        order_seed: NonNegativeInt | None = None,
-        shot_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        order_seed: Seed | None = None,
+        shot_seed: Seed | None = None,
+        train_seed: Seed | None = None,
     ) -> None:
         self.first, self.step, self.sizes, self.shots = first, step, sizes, shots
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed

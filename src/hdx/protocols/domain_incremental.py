@@ -11,7 +11,7 @@ from hdx.datasets._corrupt import KINDS, Corrupted
 from hdx.datasets._join import Joined
 from hdx.datasets._rotate import Rotated
 from hdx.errors import ConfigError
-from hdx.options import NonNegativeInt, PositiveInt
+from hdx.options import PositiveInt, Seed
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, train_indices
 from hdx.rules import ANY, only_when
@@ -100,9 +100,9 @@ class DomainIncremental(Protocol):
         domains: Literal["rotations", "corruptions"] = "rotations",
         sessions: PositiveInt | None = None,
         shots: PositiveInt | None = None,
-        order_seed: NonNegativeInt | None = None,
-        shot_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        order_seed: Seed | None = None,
+        shot_seed: Seed | None = None,
+        train_seed: Seed | None = None,
     ) -> None:
         self.domains, self.n_sessions, self.shots = domains, sessions, shots
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed

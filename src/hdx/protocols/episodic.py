@@ -9,7 +9,7 @@ import numpy as np
 from hdx.datasets._base import Dataset
 from hdx.datasets._join import Joined
 from hdx.errors import ConfigError
-from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt
+from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from hdx.protocols._base import Episodes, Protocol, Session
 from hdx.protocols._class_split import class_split, split_problems
 from hdx.protocols._episode_checks import able, source_problems
@@ -91,11 +91,11 @@ class Episodic(Protocol):
         train_on: Literal["base", "base_and_validation"] = "base",
         base: PositiveInt | None = None,
         validation: NonNegativeInt = 0,
-        split_seed: NonNegativeInt = 0,
+        split_seed: Seed = 0,
         joint: bool = False,
         memory_mb: PositiveInt = 1024,
-        episode_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        episode_seed: Seed | None = None,
+        train_seed: Seed | None = None,
     ) -> None:
         self.ways, self.shots, self.queries, self.n_episodes = ways, shots, queries, episodes
         self.dirichlet, self.within_groups, self.support = dirichlet, within_groups, support

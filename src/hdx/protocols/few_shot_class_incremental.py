@@ -8,7 +8,7 @@ import numpy as np
 
 from hdx.datasets._base import Dataset
 from hdx.errors import ConfigError, DataError
-from hdx.options import NonNegativeInt, PositiveInt
+from hdx.options import PositiveInt, Seed
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, make_sessions
 from hdx.protocols._session_lists import session_lists
@@ -60,9 +60,9 @@ class FewShotClassIncremental(Protocol):
         base_shots: PositiveInt | None = None,
         sessions: PositiveInt | None = None,
         lists: Literal["cifar100", "cub200", "mini_imagenet"] | None = None,
-        order_seed: NonNegativeInt | None = None,
-        shot_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        order_seed: Seed | None = None,
+        shot_seed: Seed | None = None,
+        train_seed: Seed | None = None,
     ) -> None:
         self.base, self.step, self.shots, self.base_shots = base, step, shots, base_shots
         self.n_later, self.lists = sessions, lists

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hdx.datasets._base import Dataset
-from hdx.options import Fraction, NonNegativeInt, PositiveInt
+from hdx.options import Fraction, PositiveInt, Seed
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._labels import split_rows
 from hdx.rules import ANY, at_most_one, only_when
@@ -42,11 +42,11 @@ class Offline(Protocol):
         self,
         *,
         shots: PositiveInt | None = None,
-        shot_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        shot_seed: Seed | None = None,
+        train_seed: Seed | None = None,
         labels: Fraction | None = None,
         validation: Fraction = 0.0,
-        label_seed: NonNegativeInt | None = None,
+        label_seed: Seed | None = None,
     ) -> None:
         self.shots, self.shot_seed, self.train_seed = shots, shot_seed, train_seed
         self.labels, self.validation, self.label_seed = labels, validation, label_seed

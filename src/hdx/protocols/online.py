@@ -8,7 +8,7 @@ import numpy as np
 
 from hdx.datasets._base import Dataset
 from hdx.errors import ConfigError
-from hdx.options import Fraction, NonNegativeInt, PositiveInt
+from hdx.options import Fraction, PositiveInt, Seed
 from hdx.protocols._base import Protocol, Session
 from hdx.protocols._sampling import check_shots, class_order, train_indices
 from hdx.rules import ANY, only_when
@@ -62,9 +62,9 @@ class Online(Protocol):
         blur: Fraction = 0.1,
         disjoint: Fraction = 0.0,
         shots: PositiveInt | None = None,
-        order_seed: NonNegativeInt | None = None,
-        shot_seed: NonNegativeInt | None = None,
-        train_seed: NonNegativeInt | None = None,
+        order_seed: Seed | None = None,
+        shot_seed: Seed | None = None,
+        train_seed: Seed | None = None,
     ) -> None:
         self.chunks, self.order, self.blur, self.disjoint, self.shots = chunks, order, blur, disjoint, shots
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed

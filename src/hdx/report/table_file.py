@@ -95,7 +95,7 @@ class _Check:
             return None
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip():
             return self.printable(str(value), f"{place}.{key}" if place else key)
-        self.say(place or self.label, f"{key} must be given as text, got {value!r}")
+        self.say(f"{place}.{key}" if place else key, f"expected text, got {value!r}")
         return ""
 
     def printable(self, value: str, place: str) -> str:
@@ -231,9 +231,9 @@ def _published(value: Any, place: str, check: _Check) -> Published:
 
 def _seeds(value: Any, check: _Check) -> tuple[int, ...]:
     wanted = check.items(value, "seeds")
-    if not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in wanted):
-        check.say("seeds", f"expected a list of different integers >= 0, got {value!r}")
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in wanted):
+        check.say("seeds", f"expected a list of different integers in [0, 2^63), got {value!r}")
         return ()
     if len(set(wanted)) != len(wanted):
-        check.say("seeds", f"expected a list of different integers >= 0, got {value!r}")
+        check.say("seeds", f"expected a list of different integers in [0, 2^63), got {value!r}")
     return tuple(wanted)

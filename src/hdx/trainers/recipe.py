@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
 from hdx.rules import ANY, Rule, only_when
 
 Augmentation = Literal["hflip", "vflip", "crop", "resized_crop", "rotate", "jitter"]
@@ -74,7 +74,7 @@ class Recipe:
         warmup: Fraction = 0.0,
         augment: list[Augmentation] = [],  # noqa: B006
         crops: PositiveInt | None = None,
-        crop_seed: NonNegativeInt = 0,
+        crop_seed: Seed = 0,
         clip_norm: PositiveFloat | None = None,
         activation_memory: Literal["none", "int8"] = "none",
         feature_epochs: PositiveInt = 100,

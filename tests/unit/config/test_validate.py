@@ -45,7 +45,7 @@ def test_everything_at_once() -> None:
         "head.ridge=-1", "head.rigde=1", "seed=1.5", "devices=0", "precision=64", "head.covariance=totl", "pool=avgg", "zeed=1"
     )
     assert "head.ridge: expected a float >= 0, got -1  (set in: command line)" in lines
-    assert "seed: expected an int >= 0, got 1.5  (set in: command line)" in lines
+    assert "seed: expected an int in [0, 2^63), got 1.5  (set in: command line)" in lines
     assert "devices: expected an int >= 1, got 0  (set in: command line)" in lines
     assert "precision: expected one of 32, bf16-mixed, 16-mixed, got 64  (set in: command line)" in lines
     assert "head.covariance: expected one of total, within, got 'totl'  (set in: command line)" in lines
