@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,7 +160,7 @@ def _looked_for() -> Iterator[tuple[str, list[str]]]:
         if ("dataset", dataset) in registry.brought():
             continue
         reader = registry.load("dataset", dataset)
-        names = getattr(sys.modules[reader.__module__], "LOOKED_FOR", [getattr(reader, "folder", None)])
+        names = getattr(reader, "looked_for", None) or [None]
         if names != [None]:
             yield dataset, list(names)
 

@@ -30,12 +30,17 @@ def run(args: argparse.Namespace) -> int:
     """Predict and print; 2 when an image could not be read (the others are predicted all the same)."""
     from pathlib import Path
 
-    import torch
-
-    from hdx.engine.predict import Model, listed
+    from hdx.datasets._listing import listed
+    from hdx.errors import WeightsError
 
     paths = [Path(word) for word in args.images]
-    list(listed(paths))  # what cannot be found is said before the model is loaded
+    list(listed(paths))  # what cannot be found is said before torch is imported
+    if not Path(args.model).is_file():
+        raise WeightsError(f"model {args.model}: no such file  (hdx export RUN --out {args.model} writes one)")
+    import torch
+
+    from hdx.engine.predict import Model
+
     model = Model(Path(args.model), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     show = _Csv() if args.csv else _Lines()
     found = []

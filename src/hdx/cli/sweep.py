@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hdx.cli import _common
@@ -47,14 +48,31 @@ def run(args: argparse.Namespace) -> int:
     grid = expand(args.overrides, args.config_dirs, skip_invalid=args.skip_invalid)
     for line in grid.dropped:
         print(f"hdx: {line}", file=sys.stderr)
+    planned = plan(grid)
+    _check(planned.to_do(retry_failed=args.retry_failed))
     if args.cfg:
         _print_configs(grid, args.json)
         return 0
-    planned = plan(grid)
     if args.dry_run:
         _show_plan(planned, grid, args)
         return 0
     return _sweep(planned, grid, args)
+
+
+def _check(tasks: Sequence[Task]) -> None:
+    """Raises: ConfigError with all that the runs to do lack on this machine, each line once with how many of them lack it."""
+    from hdx.config.ready import check
+    from hdx.errors import ConfigError
+
+    lacking: dict[str, int] = {}
+    for task in tasks:
+        try:
+            check(task.config["data"], makes_teachers=True)
+        except ConfigError as error:
+            for line in error.problems:
+                lacking[line] = lacking.get(line, 0) + 1
+    if lacking:
+        raise ConfigError([f"{line}  ({n} of {len(tasks)} runs)" if n < len(tasks) else line for line, n in lacking.items()])
 
 
 def _count(text: str) -> int:

@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Compose, check, run, print."""
     config = _common.config_from(args)
     if args.cfg:
+        _check(config)
         _common.print_config(config, args.json)
         return 0
     if config["launcher.name"] != "local":
@@ -56,9 +57,7 @@ def go(config: Config, run_dir: Any, *, as_json: bool, force: bool = False, retr
 
 
 def _run(config: Config, run_dir: Any, stream: Any, force: bool, retry_failed: bool) -> dict[str, Any]:
-    from hdx.config.ready import check
-
-    check(config.data)  # before torch is imported
+    _check(config)  # before torch is imported
     from hdx.cli._progress import report_to
     from hdx.engine.launch import launch
     from hdx.errors import Interrupted
@@ -75,6 +74,13 @@ def _run(config: Config, run_dir: Any, stream: Any, force: bool, retry_failed: b
     finally:
         if hasattr(report, "close"):
             report.close()
+
+
+def _check(config: Config) -> None:
+    from hdx.config.paths import absolute_in
+    from hdx.config.ready import check
+
+    check(absolute_in(config).data)
 
 
 def _show(record: dict[str, Any], as_json: bool) -> None:

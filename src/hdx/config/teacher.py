@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdx.errors import ConfigError, RunError
+from hdx.store.rundir import RunDir, find_run
 
 if TYPE_CHECKING:
     from hdx.config.config import Config
@@ -64,10 +65,24 @@ def identity(data: dict[str, Any]) -> str:
     return path.name if _RUN_NAME.fullmatch(path.name) else named
 
 
-def find(name: str, data: dict[str, Any]) -> Any:
-    """The run directory of an id or a path. Raises: RunError when none or several match."""
-    from hdx.store.rundir import find_run
+def unfinished(data: dict[str, Any]) -> str | None:
+    """The line that says why the run that is to teach cannot yet; None where it can, or where the teacher is no run."""
+    if data.get("teacher", {}).get("name") != "run":
+        return None
+    config = teacher_config(data) if data["teacher"].get("run") is None else None
+    try:
+        run_dir = RunDir.of(data["output_dir"], config.run_id) if config else find(str(data["teacher"]["run"]), data)
+    except RunError as error:
+        return f"teacher.run: {error}"
+    if run_dir.finished:
+        return None
+    go_on, state = command(data) if config else f"hdx resume {run_dir.path}", run_dir.status()["state"]
+    label = "/".join(run_dir.path.parts[-2:])
+    return f"teacher {label} is not finished ({'not begun' if state == 'new' else state}): make it first:  {go_on}"
 
+
+def find(name: str, data: dict[str, Any]) -> RunDir:
+    """The run directory of an id or a path. Raises: RunError when none or several match."""
     return find_run(name, Path(data["output_dir"]))
 
 

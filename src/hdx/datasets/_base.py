@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from hdx import digest
 from hdx.rules import Rule, only_when
+
+if TYPE_CHECKING:  # so that protocols can be asked about classes without torch
+    import torch
+    from torch import Tensor
 
 
 class ImageSet(ABC):
@@ -63,9 +65,14 @@ class Dataset(ABC):
         train, test: the two splits.
         licence: of the data.
         notes: plain data about the files that the run record keeps under "data": what was left out, how levels were scaled.
+        looked_for: what is looked for under the folder of datasets where `path` names nothing, the first that is there; None for
+            a dataset that needs no files, or finds them in another way.
+        n_classes: how many there are whatever the options; 0 where that is to be seen.
     """
 
     licence: ClassVar[str]
+    looked_for: ClassVar[list[str] | None] = None
+    n_classes: ClassVar[int] = 0
     classes: list[str]
     groups: list[str] | None = None
     class_splits: dict[str, np.ndarray] | None = None

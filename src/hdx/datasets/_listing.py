@@ -6,12 +6,13 @@ import hashlib
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from hdx.datasets._kinds import ending, printable
+from hdx.datasets._kinds import ending, image_endings, is_image, printable
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import DataError
 
@@ -182,3 +183,22 @@ def alike_classes(classes: Sequence[str]) -> list[list[str]]:
         if len(cls) > 1:
             alike.setdefault("".join(cls.split()).casefold(), []).append(cls)
     return [names for names in alike.values() if len(names) > 1]
+
+
+def listed(paths: Sequence[Path]) -> Iterator[tuple[Files, list[str], str]]:
+    """(files, sorted names of images in them, what stands before a name when it is shown) for each path.
+
+    Raises: DataError for a path that does not exist or holds no image.
+    """
+    for path in paths:
+        if path.is_file() and is_image(path.name):
+            parent = path.parent
+            yield Files(parent), [path.name], "" if str(parent) == "." else f"{parent}/"
+            continue
+        if not path.exists():
+            raise DataError(f"{path} does not exist; expected an image, a folder or a .zip of images")
+        files = Files(path)
+        names = sorted(files.contents().images)
+        if not names:
+            raise DataError(f"{path} holds no image that Pillow can open ({' '.join(image_endings())})")
+        yield files, names, f"{path}/"

@@ -14,7 +14,6 @@ from hdx.datasets._splits import per_class
 from hdx.datasets._tree import Files
 from hdx.options import PositiveFloat, PositiveInt, Seed
 
-LOOKED_FOR = ["caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101"]
 FOLDER = "101_ObjectCategories"
 
 
@@ -39,6 +38,7 @@ class Caltech101(Dataset):
     """
 
     licence = "CC BY 4.0"
+    looked_for = ["caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101"]
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Caltech101(Dataset):
         memory_gb: PositiveFloat = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        contents = Files(locate("caltech101", data_dir, path, LOOKED_FOR)).contents()
+        contents = Files(locate("caltech101", data_dir, path, self.looked_for)).contents()
         above = contents.above(FOLDER)
         under = top_folder(contents.images) if above is None else f"{above}{FOLDER}/"
         listing = list_classes(contents, unders=[under], drop={"BACKGROUND_Google", drop_faces})

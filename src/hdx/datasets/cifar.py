@@ -31,6 +31,8 @@ class Cifar10(Dataset):
     licence: ClassVar[str] = "not stated by the authors"
     name: ClassVar[str] = "cifar10"
     folder: ClassVar[str] = "cifar-10-batches-py"
+    looked_for = ["cifar-10-batches-py"]
+    n_classes = 10
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, *, path: str | None = None, download: bool = False) -> None:
         super().__init__(data_dir, cache_dir)
@@ -112,6 +114,8 @@ class Cifar100(Cifar10):
 
     name: ClassVar[str] = "cifar100"
     folder: ClassVar[str] = "cifar-100-python"
+    looked_for = ["cifar-100-python"]
+    n_classes = 100
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, *, path: str | None = None, download: bool = False) -> None:
         super().__init__(data_dir, cache_dir, path=path, download=download)

@@ -26,6 +26,7 @@ class Digits(Dataset):
     """
 
     licence = "CC BY 4.0"
+    n_classes = 10
 
     def __init__(
         self, data_dir: Path | None, cache_dir: Path, *, test_fraction: OpenFraction = 0.3, split_seed: Seed = 0

@@ -64,6 +64,7 @@ class Folder(Dataset):
         needed("path", "dataset.path=DIR or dataset.path=FILE.zip, with a folder a class"),
         only_when("test_list", train_list=ANY, why="has no training split without dataset.train_list", fix="give that as well"),
     )
+    looked_for = []
 
     def __init__(
         self,

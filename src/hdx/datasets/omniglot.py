@@ -19,7 +19,6 @@ from hdx.errors import DataError
 from hdx.options import PositiveFloat, PositiveInt, Seed
 from hdx.seeds import stream
 
-LOOKED_FOR = ["omniglot.zip", "omniglot-py", "omniglot", "images_background"]
 N_VINYALS_TRAIN = 1200
 N_VINYALS_BASE = 1028  # the other 172 of the 1,200 are for validation
 ALPHABETS_PER_VALIDATION = 6  # of the 30 background alphabets 5 are for validation
@@ -52,6 +51,7 @@ class Omniglot(Dataset):
     """
 
     licence = "MIT"
+    looked_for = ["omniglot.zip", "omniglot-py", "omniglot", "images_background"]
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Omniglot(Dataset):
 
 def _list(data_dir: Path | None, path: str | None) -> tuple[Listing, np.ndarray]:
     """All drawings, and for each character whether it is of the evaluation set."""
-    found = locate("omniglot", data_dir, path, LOOKED_FOR)
+    found = locate("omniglot", data_dir, path, Omniglot.looked_for)
     contents = Files(found.parent if found.name == "images_background" else found).contents()
     unders = [(contents.above(part), f"{part}/") for part in ("images_background", "images_evaluation")]
     present = [above + part for above, part in unders if above is not None]

@@ -19,7 +19,6 @@ from hdx.datasets.omniglot import Omniglot
 from hdx.errors import DataError
 from hdx.options import PositiveFloat, PositiveInt, Seed
 
-LOOKED_FOR = ["omniglot_one_shot_runs.zip", "omniglot_one_shot_runs", "all_runs.zip", "all_runs"]
 RUNS = [f"run{i:02d}" for i in range(1, 21)]
 N_CLASSES = 20
 
@@ -46,6 +45,7 @@ class OmniglotRuns(Dataset):
     """
 
     licence = "MIT"
+    looked_for = ["omniglot_one_shot_runs.zip", "omniglot_one_shot_runs", "all_runs.zip", "all_runs"]
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OmniglotRuns(Dataset):
         memory_gb: PositiveFloat = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        listing = _list(Files(locate("omniglot_runs", data_dir, path, LOOKED_FOR)).contents())
+        listing = _list(Files(locate("omniglot_runs", data_dir, path, self.looked_for)).contents())
         base = Omniglot(
             data_dir,
             cache_dir,

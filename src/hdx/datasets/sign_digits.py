@@ -14,8 +14,6 @@ from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Files
 from hdx.options import OpenFraction, PositiveFloat, PositiveInt, Seed
 
-LOOKED_FOR = ["sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset"]
-
 
 class SignDigits(Dataset):
     """2,062 photographs of hand signs for 0 to 9, colour.
@@ -34,6 +32,8 @@ class SignDigits(Dataset):
     """
 
     licence = "Apache-2.0"
+    looked_for = ["sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset"]
+    n_classes = 10
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class SignDigits(Dataset):
         memory_gb: PositiveFloat = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        contents = Files(locate("sign_digits", data_dir, path, LOOKED_FOR)).contents()
+        contents = Files(locate("sign_digits", data_dir, path, self.looked_for)).contents()
         listing = list_classes(contents, unders=[top_folder(contents.images)])
         self.classes = listing.classes
         rows = stratified(listing.labels, listing.classes, test_fraction, split_seed)

@@ -17,14 +17,14 @@ from hdx.backbones._weights import load_into
 from hdx.body import Body
 from hdx.config import schema, types
 from hdx.datasets._decode import Decoder, attempt, n_cores
-from hdx.datasets._kinds import image_endings, is_image
 from hdx.datasets._levels import Ranges
+from hdx.datasets._listing import listed
 from hdx.datasets._survey import ranged
 from hdx.datasets._tree import Files
 from hdx.datasets.transforms import EvalTransform
 from hdx.engine.build import effective_precision
 from hdx.engine.export_model import FORMAT, bare_options
-from hdx.errors import DataError, WeightsError
+from hdx.errors import WeightsError
 from hdx.heads._plain import PlainHead
 from hdx.regrow import regrow
 
@@ -148,25 +148,6 @@ def _checked(group: str, options: dict[str, Any]) -> dict[str, Any]:
             except types.Misfit:
                 raise ValueError(f"{group}.{key}: expected {option.type}, got {value!r}") from None
     return fitted
-
-
-def listed(paths: Sequence[Path]) -> Iterator[tuple[Files, list[str], str]]:
-    """(files, sorted names of images in them, what stands before a name when it is shown) for each path.
-
-    Raises: DataError for a path that does not exist or holds no image.
-    """
-    for path in paths:
-        if path.is_file() and is_image(path.name):
-            parent = path.parent
-            yield Files(parent), [path.name], "" if str(parent) == "." else f"{parent}/"
-            continue
-        if not path.exists():
-            raise DataError(f"{path} does not exist; expected an image, a folder or a .zip of images")
-        files = Files(path)
-        names = sorted(files.contents().images)
-        if not names:
-            raise DataError(f"{path} holds no image that Pillow can open ({' '.join(image_endings())})")
-        yield files, names, f"{path}/"
 
 
 def _decoded(files: Files, names: Sequence[str], decoder: Decoder) -> tuple[np.ndarray, dict[str, str]]:

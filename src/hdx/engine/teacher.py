@@ -15,7 +15,7 @@ from hdx.config.paths import located
 from hdx.datasets._base import Dataset
 from hdx.engine.predict import built, read_model
 from hdx.engine.restored import restored
-from hdx.errors import ConfigError, RunError, WeightsError
+from hdx.errors import ConfigError, WeightsError
 from hdx.store.rundir import RunDir
 from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier
@@ -68,22 +68,11 @@ def _of_file(path: Path, device: torch.device) -> Trained | None:
 
 def _of_run(run: str | None, data: dict[str, Any]) -> Trained:
     """The model of a run, by name or by `teacher.overrides`. Raises: WeightsError when it is not finished."""
+    if line := named.unfinished(data):
+        raise WeightsError(line)
     config = named.teacher_config(data) if run is None else None
-    if config is not None:
-        run_dir = RunDir(Path(data["output_dir"]) / "runs" / config.run_id)
-    else:
-        try:
-            run_dir = named.find(str(run), data)
-        except RunError as error:
-            raise WeightsError(f"teacher.run: {error}") from None
-    label = "/".join(run_dir.path.parts[-2:])
-    if run_dir.record() is None:
-        go_on = named.command(data) if config is not None else f"hdx resume {run_dir.path}"
-        state = run_dir.status()["state"]
-        raise WeightsError(
-            f"teacher {label} is not finished ({'not begun' if state == 'new' else state}): make it first:  {go_on}"
-        )
-    return _restored(run_dir, data, label)
+    run_dir = named.find(str(run), data) if config is None else RunDir.of(data["output_dir"], config.run_id)
+    return _restored(run_dir, data, "/".join(run_dir.path.parts[-2:]))
 
 
 def _restored(run_dir: RunDir, data: dict[str, Any], label: str) -> Trained:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from hdx.config.config import Config
-from hdx.errors import ConfigError
 from hdx.rules import Rule
 
 
@@ -81,6 +80,8 @@ class Launcher(ABC):
     """Starts the runs of a sweep and waits for them. Options are keyword arguments, as for every component."""
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    requires: ClassVar[str] = ""  # a package that it imports, read from source (`hdx.config.ready`)
+    extra: ClassVar[str] = ""  # of hdx that installs it
 
     @abstractmethod
     def launch(self, tasks: Sequence[Task], rules: Rules, told: Told) -> None:
@@ -89,8 +90,3 @@ class Launcher(ABC):
         Returns when every task has got its last event. A failed run stops no other unless `rules.fail_fast`.
         Raises: Interrupted when this process was asked to stop (all runs resumable); RunError when no worker can be started.
         """
-
-
-def missing(package: str, extra: str) -> ConfigError:
-    """The error for an extra that is not installed."""
-    return ConfigError(f"launcher={extra} needs the package {package}, which is not installed: pip install 'hdx[{extra}]'")

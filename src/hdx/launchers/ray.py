@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from hdx.errors import RunError
-from hdx.launchers._base import Launcher, Rules, Task, Told, missing
+from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.launchers._dispatch import Dispatch, Hand
 from hdx.options import NonNegativeFloat, PositiveInt
 
@@ -31,17 +31,18 @@ class Ray(Launcher):
         gpus: of each worker; a fraction shares a GPU.
     """
 
+    requires = "ray"
+    extra = "ray"
+
     def __init__(
         self, *, address: str | None = None, workers: PositiveInt | None = None, cpus: Cpus = 1, gpus: NonNegativeFloat = 0.0
     ) -> None:
         self.address, self.workers, self.cpus, self.gpus = address, workers, cpus, gpus
 
     def launch(self, tasks: Sequence[Task], rules: Rules, told: Told) -> None:
-        """See `Launcher`. Raises: ConfigError when ray is missing, RunError when there is no cluster at the address."""
-        try:
-            import ray
-        except ImportError:
-            raise missing("ray", "ray") from None
+        """See `Launcher`. Raises: RunError when there is no cluster at the address."""
+        import ray
+
         mine = not ray.is_initialized()
         if mine:
             self._connect(ray)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hdx.engine import stop
 from hdx.errors import ConfigError, Interrupted
-from hdx.launchers._base import Launcher, Rules, Task, Told, missing
+from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt
 from hdx.store.rundir import RunDir
 
@@ -67,6 +67,9 @@ class Slurm(Launcher):
         executor: local starts the same jobs as processes on this machine.
     """
 
+    requires = "submitit"
+    extra = "slurm"
+
     def __init__(
         self,
         *,
@@ -90,7 +93,7 @@ class Slurm(Launcher):
         self.setup, self.wait, self.executor = list(setup), wait, executor
 
     def launch(self, tasks: Sequence[Task], rules: Rules, told: Told) -> None:
-        """See `Launcher`. Raises: ConfigError when submitit, or Slurm, is missing."""
+        """See `Launcher`. Raises: ConfigError when Slurm is missing."""
         chunks = self.chunks(tasks)
         executor = self.executor_in(folder_of(tasks[0]), rules)
         with executor.batch():
@@ -115,10 +118,8 @@ class Slurm(Launcher):
 
     def executor_in(self, folder: Path, rules: Rules) -> Any:
         """submitit's executor with the resources of the options; its files go to `folder`."""
-        try:
-            import submitit
-        except ImportError:
-            raise missing("submitit", "slurm") from None
+        import submitit
+
         if self.executor == "local":
             executor: Any = submitit.LocalExecutor(folder=folder)
             executor.update_parameters(timeout_min=self.time_min)
@@ -173,7 +174,18 @@ def _watch(jobs: list[tuple[Any, list[Task]]], told: Told) -> None:
             elif status["state"] == "failed":
                 told(task, {"event": "failed", "reason": status.get("reason", "")})
             elif over:
-                told(task, {"event": "interrupted", "reason": status.get("reason") or f"job {job.job_id} ended"})
+                reason = status.get("reason") or f"job {job.job_id} ended"
+                told(task, _last_event(job, task) or {"event": "interrupted", "reason": reason})
             else:
                 continue
             del left[run_id]
+
+
+def _last_event(job: Any, task: Task) -> dict[str, Any] | None:
+    """That a job which is over failed at a run before it began, and so left no directory; None for any other end."""
+    try:
+        events = job.result()
+    except Exception:  # whatever submitit makes of a job that was killed
+        return None
+    found = next((event for event in events if event["run_id"] == task.run_id), None)
+    return found if found is not None and found["event"] == "failed" else None

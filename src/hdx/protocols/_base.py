@@ -108,6 +108,9 @@ class Protocol(ABC):
         """What is done, in a few words."""
         return f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
 
+    def check_classes(self, n_classes: int) -> None:  # noqa: B027
+        """Raises: ConfigError when a dataset of so many classes cannot serve the request; what else it takes `sessions` sees."""
+
     @abstractmethod
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
         """All sessions. Raises: ConfigError with the numbers when the dataset cannot serve the request."""

@@ -48,6 +48,10 @@ class ClassIncremental(Protocol):
         self.first, self.step, self.sizes, self.shots = first, step, sizes, shots
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed
 
+    def check_classes(self, n_classes: int) -> None:
+        """See `Protocol`."""
+        self._starts(n_classes)
+
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
         """`first` classes, then `step` at a time, or `sizes` in turn, in the order of `order_seed`."""
         n_classes = len(dataset.classes)

@@ -68,6 +68,11 @@ class FewShotClassIncremental(Protocol):
         self.n_later, self.lists = sessions, lists
         self.order_seed, self.shot_seed, self.train_seed = order_seed, shot_seed, train_seed
 
+    def check_classes(self, n_classes: int) -> None:
+        """See `Protocol`."""
+        if self.lists is None:
+            self._sizes(n_classes)
+
     def sessions(self, dataset: Dataset, seed: int) -> list[Session]:
         """The base session, then `step` classes at a time with `shots` images each, in the order of `order_seed`.
 

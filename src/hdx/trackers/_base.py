@@ -21,6 +21,8 @@ class Tracker(ABC):
     """
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    requires: ClassVar[str] = ""  # a package that it imports, read from source (`hdx.config.ready`)
+    extra: ClassVar[str] = ""  # of hdx that installs it
 
     def __init__(self, run_dir: Path, config: dict[str, Any], run_id: str) -> None:
         self.run_dir = run_dir

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hdx.errors import ConfigError
 from hdx.trackers._base import Tracker
 
 
@@ -17,12 +16,13 @@ class TensorBoardTracker(Tracker):
     Source: Abadi et al. 2015, "TensorFlow" (TensorBoard), through torch.utils.tensorboard.
     """
 
+    requires = "tensorboard"
+    extra = "tensorboard"
+
     def __init__(self, run_dir: Path, config: dict[str, Any], run_id: str) -> None:
         super().__init__(run_dir, config, run_id)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ConfigError("tracker=tensorboard needs the package tensorboard.  (pip install 'hdx[tensorboard]')") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self._make_writer = SummaryWriter
         self._writer: Any = None
 

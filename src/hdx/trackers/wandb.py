@@ -27,6 +27,8 @@ class WandbTracker(Tracker):
         entity: wandb's user or team; null is the account's default.
     """
 
+    requires = "wandb"
+
     def __init__(
         self,
         run_dir: Path,

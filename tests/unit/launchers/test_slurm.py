@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,9 @@ def test_real_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(ends.values()) == ["failed", "failed", "finished", "finished"] and set(ends) == {task.run_id for task in tasks}
     for task in tasks:
         run = RunDir(Path(task.run_dir))
-        assert run.status()["state"] == ends[task.run_id]
+        assert run.status()["state"] == (
+            "finished" if ends[task.run_id] == "finished" else "new"
+        )  # what cannot begin leaves nothing
         assert (run.record() is not None) == (ends[task.run_id] == "finished")
     assert sum(event["event"] == "submitted" for _, event in told) == 4
 
@@ -100,19 +101,9 @@ def test_a_preempted_job_is_the_same_job_again(tmp_path: Path, monkeypatch: pyte
     assert [(event["run_id"], event["ran"]) for event in events] == [(tasks[0].run_id, False), (tasks[1].run_id, True)]
 
 
-def test_without_slurm_or_submitit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tasks = tasks_of("head=ncm")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="this machine has no srun"):
-        Slurm().launch(tasks, Rules(), lambda task, event: None)
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "submitit":
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ConfigError, match=r"pip install 'hdx\[slurm\]'"):
         Slurm().launch(tasks, Rules(), lambda task, event: None)

@@ -140,7 +140,7 @@ def test_a_row_does_not_depend_on_its_neighbours(taught: Path) -> None:
 
 def test_a_teacher_that_is_not_finished_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
     config = config_of(tmp_path, *QUICK, listed())
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(ConfigError) as caught:
         launch(config, RunDir.of(config["output_dir"], config.run_id), Report(), io.StringIO())
     line = str(caught.value)
     assert line.endswith(f"is not finished (not begun): make it first:  hdx train {' '.join(TEACHER)} output_dir={tmp_path}")

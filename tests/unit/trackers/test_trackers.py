@@ -76,12 +76,6 @@ def test_tensorboard_values_and_purge_after_resume(tmp_path):
     assert [e.value for e in events.Scalars("summary/acc_last")] == [0.25]
 
 
-def test_tensorboard_missing_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match=r"pip install 'hdx\[tensorboard\]'"):
-        TensorBoardTracker(tmp_path, {}, "r")
-
-
 def test_wandb_offline_writes_under_the_run_directory_only(tmp_path, capfd):
     for _ in range(2):  # the second is a resume
         tracker = WandbTracker(tmp_path, {"head": {"name": "lda"}}, "fsa_film/0a1b-s0")
