@@ -28,12 +28,14 @@ class Head(nn.Module):
         only_with: the one method that trains it, which names it in its `heads`; empty for a head that any method may train.
         input: what it reads, pooled features or the tokens before the pool.
         joint: whether logits of `classify` and of `forward` can be compared, so that novel and base classes are scored together.
+        order_free: of a statistics head, whether any split of the samples into sessions gives the same logits; else it says why.
     """
 
     kind: ClassVar[Literal["statistics", "gradient", "episode"]]
     only_with: ClassVar[str] = ""
     input: ClassVar[Literal["features", "tokens"]] = "features"
     joint: ClassVar[bool] = False
+    order_free: ClassVar[bool] = True
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init__(self, n_features: int) -> None:

@@ -49,6 +49,7 @@ class RanPAC(Head):
     """
 
     kind: ClassVar[Literal["statistics", "gradient", "episode"]] = "statistics"
+    order_free: ClassVar[bool] = False  # by the paper's rule the ridge is chosen on the last session
     projection: Tensor
     triangle: Tensor
     sums: Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,6 +36,7 @@ class Teen(StatisticsHead):
         alpha: share of the base classes in a new prototype; the authors' scripts take 0.1 for CIFAR-100 and 0.5 for CUB-200.
     """
 
+    order_free: ClassVar[bool] = False  # the base classes are those of the first session
     n_base: Tensor
 
     def __init__(self, n_features: int, *, tau: PositiveFloat = 16.0, alpha: Fraction = 0.5) -> None:
