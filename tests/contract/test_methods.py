@@ -24,8 +24,9 @@ from hdx.engine.report import Report
 from hdx.errors import Interrupted
 from hdx.store.rundir import RunDir
 
-TEACHER = "kd_teacher"
+MACHINE = ("accelerator", "threads", "seed", "output_dir")
 PLACE = ("dataset=digits", "backbone=conv4", "backbone.width=8", "accelerator=cpu", "threads=1", "seed=0")
+TEACHER = ("+exp=kd_teacher", "backbone=conv4", "trainer.epochs=1", "protocol.shots=6")
 #: What makes a run short: the most of an option, wherever a component has it.
 FEW: dict[str, int] = {
     "epochs": 2,
@@ -61,13 +62,17 @@ PRESETS = presets()
 
 def small(folder: Path, preset: str) -> Config:
     """The preset on a few digits and a narrow body."""
-    config = load([f"+exp={preset}", *PLACE, f"output_dir={folder}"])
-    data: dict[str, Any] = dict(config.data)
+    config, plain = load([f"+exp={preset}"]), load([*PLACE, f"output_dir={folder}"])
+    data: dict[str, Any] = {**config.data, **{key: plain[key] for key in (*MACHINE, "dataset", "backbone")}}
     for group in ("trainer", "method", "protocol", "memory", "head"):
         node = data[group]
         data[group] = {key: min(value, FEW[key]) if key in FEW and value is not None else value for key, value in node.items()}
     if data["protocol"].get("shots", 0) is None:
         data["protocol"]["shots"] = FEW["shots"]
+    if data["protocol"].get("within_groups"):  # digits have none
+        data["protocol"]["within_groups"] = False
+    if data["teacher"].get("overrides"):
+        data["teacher"] = {**data["teacher"], "overrides": list(TEACHER)}
     return absolute_in(Config(data, config.exp, config.choices))
 
 
@@ -106,7 +111,7 @@ def bits(run_dir: RunDir) -> dict[str, bytes]:
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the teacher that students name is finished."""
     folder = tmp_path_factory.mktemp("taught")
-    config = load([f"+exp={TEACHER}", "accelerator=cpu", "threads=1", f"output_dir={folder}"])
+    config = load([*TEACHER, "accelerator=cpu", "threads=1", f"output_dir={folder}"])
     run(absolute_in(config))
     return folder
 
