@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from tests.integration.harness import config_of, config_words, errors_of
 
-from hdx.config.identity import UNHASHED
+from hdx.config.identity import unhashed
 from hdx.datasets.digits import Digits
 from hdx.store.rundir import RunDir
 
@@ -168,7 +168,7 @@ def test_the_seed_is_the_end_of_the_run_id_and_results_change_its_hash(tmp_path:
         for change in ("head.ridge=2", "precision=bf16-mixed", "trainer.lr=0.1")
     }
     assert len(others) == 3 and run_id not in others
-    assert "seed" in UNHASHED
+    assert "seed" in unhashed()
 
 
 def test_a_changed_machine_option_reaches_an_unfinished_run(inside: Inside, outputs: Path) -> None:

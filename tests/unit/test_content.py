@@ -86,7 +86,7 @@ def test_asking_again_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = root if what == "tree" else root / "list.txt"
     before, read = content.of(path), []
     original = content._read
-    monkeypatch.setattr(content, "_read", lambda seen: read.append(seen.path.name) or original(seen))
+    monkeypatch.setattr(content, "_read", lambda seen: read.append(Path(seen.path).name) or original(seen))
     assert content.of(path) == before and read == []
     (root / "list.txt").write_text("dog")  # the same size
     assert content.of(path) != before and read == ["list.txt"]  # and of a folder, only what changed

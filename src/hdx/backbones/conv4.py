@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._weights import load_weights
-from hdx.options import PositiveInt
+from hdx.options import FilePath, PositiveInt
 
 N_BLOCKS = 4
 
@@ -31,7 +31,9 @@ class Conv4(Backbone):
         image_size: side in pixels of what the body sees; None: the dataset's own size, but at least 28.
     """
 
-    def __init__(self, *, width: PositiveInt = 64, checkpoint: str | None = None, image_size: PositiveInt | None = None) -> None:
+    def __init__(
+        self, *, width: PositiveInt = 64, checkpoint: FilePath | None = None, image_size: PositiveInt | None = None
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(block(3 if i == 0 else width, width) for i in range(N_BLOCKS))
         self.n_features = width

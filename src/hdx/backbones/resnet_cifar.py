@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._weights import load_weights
-from hdx.options import PositiveInt
+from hdx.options import FilePath, PositiveInt
 
 
 class BasicBlock(nn.Module):
@@ -65,7 +65,7 @@ class ResNetCifar(Backbone):
         width: PositiveInt = 16,
         stem: PositiveInt | None = None,
         shortcut: Literal["pad", "projection"] = "pad",
-        checkpoint: str | None = None,
+        checkpoint: FilePath | None = None,
         image_size: PositiveInt | None = 32,
     ) -> None:
         super().__init__()

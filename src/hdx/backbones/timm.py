@@ -17,7 +17,7 @@ from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._hub import pretrained_overlay, unreachable
 from hdx.backbones._weights import load_into, match, read_tensors
 from hdx.errors import ConfigError, WeightsError
-from hdx.options import PositiveInt
+from hdx.options import FilePath, PositiveInt
 from hdx.registry import did_you_mean
 
 
@@ -44,7 +44,7 @@ class Timm(Backbone):
         *,
         model: str = "resnet18",
         pretrained: bool = False,
-        checkpoint: str | None = None,
+        checkpoint: FilePath | None = None,
         image_size: PositiveInt | None = None,
     ) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hdx.backbones import _base
 from hdx.backbones._base import Backbone, InputSpec
+from hdx.options import FilePath
 
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 WIDTHS = (32, 64, 128, 192)
@@ -48,7 +49,7 @@ class Tiny(Backbone):
         image_size: side in pixels of what the body sees; None: the dataset's own size, but at least 32.
     """
 
-    def __init__(self, *, pretrained: bool = True, checkpoint: str | None = None, image_size: int | None = None) -> None:
+    def __init__(self, *, pretrained: bool = True, checkpoint: FilePath | None = None, image_size: int | None = None) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True))
         widths = (WIDTHS[0], *WIDTHS)

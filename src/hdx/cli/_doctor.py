@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hdx
 from hdx import registry
+from hdx.config.schema import describe
 from hdx.errors import HdxError
 
 PACKAGES = (
@@ -154,15 +155,13 @@ def _data(data_dir: str | None) -> Iterator[Finding]:
         yield Finding(f"dataset {dataset}", found is not None, str(found or f"not under {folder}"), advice)
 
 
-def _looked_for() -> Iterator[tuple[str, list[str]]]:
+def _looked_for() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Where each dataset's reader looks under data_dir; any one is enough."""
     for dataset in registry.names("dataset"):
         if ("dataset", dataset) in registry.brought():
             continue
-        reader = registry.load("dataset", dataset)
-        names = getattr(reader, "looked_for", None) or [None]
-        if names != [None]:
-            yield dataset, list(names)
+        if names := describe("dataset", dataset).facts["looked_for"].get("path"):
+            yield dataset, names
 
 
 def _output(folder: Path) -> Iterator[Finding]:

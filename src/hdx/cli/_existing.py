@@ -33,11 +33,11 @@ def existing_run(name: str, overrides: list[str]) -> tuple[Config, RunDir]:
 
 def _machine_options(overrides: list[str]) -> dict[str, Any]:
     """The run options in `overrides`, checked."""
-    from hdx.config.identity import UNHASHED
+    from hdx.config.identity import unhashed
     from hdx.config.validate import load
     from hdx.errors import ConfigError
 
-    allowed = [key for key in UNHASHED if key != "seed"]
+    allowed = [key for key in unhashed() if key != "seed"]
     keys = [override.partition("=")[0] for override in overrides]
     fixed = [key for key in keys if key not in allowed]
     if fixed:

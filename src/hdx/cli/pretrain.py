@@ -31,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
         _common.print_config(config, args.json)
         return 0
     from hdx.cli.train import go
+    from hdx.config.before import as_before
     from hdx.config.paths import absolute_in
     from hdx.engine.export import export_tiny
     from hdx.store.rundir import RunDir
 
-    config = absolute_in(config)
+    config = as_before(absolute_in(config))
     run_dir = RunDir.of(config["output_dir"], config.run_id)
     path = Path(args.out or Path(config["output_dir"]) / "tiny.safetensors").resolve()
     code = go(config, run_dir, as_json=args.json, force=args.force)

@@ -42,13 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Expand, check, plan, run, sum up."""
+    from hdx import content
     from hdx.config.grid import expand
     from hdx.launchers.plan import plan
 
-    grid = expand(args.overrides, args.config_dirs, skip_invalid=args.skip_invalid)
-    for line in grid.dropped:
-        print(f"hdx: {line}", file=sys.stderr)
-    planned = plan(grid)
+    with content.asked_once():  # the runs of a sweep read the same data
+        grid = expand(args.overrides, args.config_dirs, skip_invalid=args.skip_invalid)
+        for line in grid.dropped:
+            print(f"hdx: {line}", file=sys.stderr)
+        planned = plan(grid)
     _check(planned.to_do(retry_failed=args.retry_failed))
     if args.cfg:
         _print_configs(grid, args.json)

@@ -36,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
         name = config["launcher.name"]
         raise ConfigError(f"launcher={name}: hdx train runs here; hdx sweep takes the same words to {name}")
+    from hdx.config.before import as_before
     from hdx.config.paths import absolute_in
     from hdx.store.rundir import RunDir
 
-    config = absolute_in(config)
+    config = as_before(absolute_in(config))
     run_dir = RunDir.of(config["output_dir"], config.run_id)
     return go(config, run_dir, as_json=args.json, force=args.force, retry_failed=args.retry_failed)
 

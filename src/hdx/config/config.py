@@ -22,12 +22,14 @@ class Config:
         exp: name of the preset, several joined with `+`, or `custom`.
         choices: group to the name of the chosen config file.
         saved_hash: `group_hash` as it was when the config was saved; empty for a new one.
+        contents: what its files held when the run began, as `inputs.found` has it; empty for a new one.
     """
 
     data: dict[str, Any]
     exp: str = "custom"
     choices: dict[str, str] = field(default_factory=dict)
     saved_hash: str = ""
+    contents: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def group_hash(self) -> str:
@@ -49,16 +51,16 @@ class Config:
     def replace(self, **values: Any) -> Config:
         """A copy with other run options; the group stays the same when they are among those that no hash sees."""
         data = {**copy.deepcopy(self.data), **values}
-        kept = self.saved_hash if set(values) <= set(identity.UNHASHED) else ""
-        return Config(data, self.exp, dict(self.choices), kept)
+        kept = self.saved_hash if not any(map(identity.hashed, values)) else ""
+        return Config(data, self.exp, dict(self.choices), kept, dict(self.contents) if kept else {})
 
     def to_yaml(self) -> str:
         """The resolved config as YAML, in the order of the config files."""
         return _dump(self.data)
 
     def save(self, path: Path | str) -> None:
-        """Write a file that `load` reads; above the config itself stand the preset, the choices and the hash."""
-        head = {"exp": self.exp, "group": self.group_hash, "choices": self.choices}
+        """Write a file that `load` reads; above the config itself stand the preset, the hash, what files held and the choices."""
+        head = {"exp": self.exp, "group": self.group_hash, "contents": self.contents, "choices": self.choices}
         write_bytes(Path(path), (_dump(head) + self.to_yaml()).encode())
 
     @classmethod

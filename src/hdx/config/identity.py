@@ -1,90 +1,86 @@
-"""The identity of a group of runs: a hash of what decides its results, and of nothing else."""
+"""The identity of a group of runs: a hash of what decides its results, and of nothing else.
+
+That is: of every component its name, the options that differ from the defaults of its class, the `version` of the class where it
+is not 1, and what the files hold that it reads. So an option that comes later with a default that does what was done before
+renames no run; a default that changes needs a new `version`. Options that change nothing measured are marked as such
+(`hdx.options`); so are whole groups, by `unhashed = True` on their contracts.
+"""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-#: Keys that change where, on what and with which witnesses a run is done. The seed tells the runs of a group apart.
-UNHASHED = (
-    *("seed", "data_dir", "output_dir", "devices", "nodes", "accelerator", "threads", "workers"),
-    *("ops", "tracker", "launcher"),
-)
-#: Options of a group that say how something is kept or fetched, and change nothing that is measured.
-UNHASHED_OPTIONS = (
-    ("trainer", "checkpoint_seconds"),
-    ("dataset", "storage"),
-    ("dataset", "memory_gb"),
-    ("dataset", "download"),
-    ("protocol", "memory_mb"),
-    ("teacher", "cache"),
-)
-#: Options that name a file or a folder: the same one has another path on another machine.
-PATHS = (
-    *(("dataset", "path"), ("dataset", "omniglot_path"), ("dataset", "train_list"), ("dataset", "test_list")),
-    *(("backbone", "checkpoint"), ("teacher", "checkpoint")),
-)
-#: Options that came after the first runs, with the value that is what those did: at it they leave the hash as it was.
-LATER = (
-    ("protocol", "sizes", None),
-    *(("protocol", "labels", None), ("protocol", "validation", 0.0), ("protocol", "label_seed", None)),
-    *(("trainer", "crops", None), ("trainer", "crop_seed", 0), ("trainer", "activation_memory", "none")),
-    *(("backbone", "stem", None), ("backbone", "shortcut", "pad")),
-    *(("dataset", "train_list", None), ("dataset", "test_list", None)),
-    *(("dataset", "background", "white"), ("dataset", "skip_broken", 0)),
-)
-_EDGE = 1 << 16
+from hdx import digest, registry
+from hdx.config import code, contents, schema, source
 
 
 def group_hash(data: dict[str, Any]) -> str:
-    """Eight hex digits of the resolved config without `UNHASHED` and `UNHASHED_OPTIONS`; `PATHS` enter by `fingerprint`."""
-    from hdx import digest
-    from hdx.config.paths import located
-
-    kept = copy.deepcopy({key: value for key, value in data.items() if key not in UNHASHED})
-    for group, option in UNHASHED_OPTIONS:
-        if isinstance(kept.get(group), dict):
-            kept[group].pop(option, None)
-    if kept.get("memory") == {"name": "none"}:
-        kept.pop("memory")  # as runs had it before there were memories
-    if "teacher" in kept:
-        kept["teacher"] = _teacher(data)
-    if not kept.get("teacher"):
-        kept.pop("teacher", None)  # as runs had it before there were teachers
-    for group, option, usual in LATER:
-        if isinstance(kept.get(group), dict) and kept[group].get(option, ...) == usual:
-            kept[group].pop(option)
-    for group, option in PATHS:
-        node = kept.get(group)
-        if isinstance(node, dict) and isinstance(node.get(option), str):
-            node[option] = fingerprint(located(node[option], data.get("data_dir")))
-    return digest.of_json(kept)[:8]
+    """Eight hex digits of `about`."""
+    return digest.of_json(about(data))[:8]
 
 
-def _teacher(data: dict[str, Any]) -> dict[str, Any]:
-    """The teacher's options that count, and of a run what it is instead of how it is named; empty for none."""
-    node = _hashed(data["teacher"], "teacher")
-    if node["name"] != "run":
-        return {} if node["name"] == "none" else node
-    from hdx.config.teacher import identity
-
-    return {key: value for key, value in node.items() if key not in ("run", "overrides")} | {"is": identity(data)}
+def about(data: dict[str, Any]) -> dict[str, Any]:
+    """What decides the results of a config, as plain data; a component `none` is as if its group were not there."""
+    kept = _of_options(schema.run_options(), data)
+    found = {group: component(data, group) for group in registry.groups() if group in data and hashed(group)}
+    return kept | {group: node for group, node in found.items() if node != {"name": "none"}}
 
 
-#: Methods that never train the body, so that all their runs see one and the same.
-BODY_STAYS = ("frozen",)
-#: Options of a component that say how a trained body is scored and have no say in its training.
-SCORING = {
-    ("protocol", "episodic"): (
-        *("ways", "shots", "queries", "episodes", "dirichlet", "within_groups", "support", "classes", "joint"),
-        *("memory_mb", "episode_seed"),
-    ),
-    ("dataset", "cross_domain"): ("target",),
-}
-#: Methods that train the body without the head; the others train both together.
-WITHOUT_HEAD = ("frozen", "first_session", "joint", "prototypical", "normsoftmax", "simclr", "byol", "prune")
+def component(data: dict[str, Any], group: str, *, scoring: bool = True) -> dict[str, Any]:
+    """What decides what the component of a group does.
+
+    Args:
+        scoring: with the options that only say how a trained body is scored.
+    """
+    return _of_node(data, group, data[group], scoring)
+
+
+def _of_node(data: dict[str, Any], group: str, node: dict[str, Any], scoring: bool = True) -> dict[str, Any]:
+    info = schema.describe(group, node["name"])
+    kept = {"name": node["name"], **_of_options(info, node, scoring)}
+    if files := _of_files(data, group, node):
+        kept["files"] = files
+    parts = [_of_node(data, group, part) for option, part in contents.parts(group, node) if _counts(info, option, scoring)]
+    if any(len(part) > 1 for part in parts):
+        kept["parts"] = parts
+    if any("run" in option.marks for option in info.options):
+        from hdx.config import teacher
+
+        kept["is"] = teacher.identity(data, group)
+    if foreign := code.of(group, node["name"]):
+        kept["code"] = foreign
+    return kept
+
+
+def _of_options(info: schema.ComponentInfo, node: dict[str, Any], scoring: bool = True) -> dict[str, Any]:
+    """The version of a class where it is not the first, and the options where they are not the defaults."""
+    options = {
+        option.name: node[option.name]
+        for option in info.options
+        if not {"unhashed", "file", "run"} & option.marks and _counts(info, option.name, scoring)
+        if option.name in node and (option.required or node[option.name] != option.usual)
+    }
+    return ({} if info.version == 1 else {"version": info.version}) | ({"options": options} if options else {})
+
+
+def _counts(info: schema.ComponentInfo, name: str, scoring: bool) -> bool:
+    option = info.option(name)
+    return scoring or option is None or "scoring" not in option.marks
+
+
+def _of_files(data: dict[str, Any], group: str, node: dict[str, Any]) -> dict[str, list[str]]:
+    """Digests of what a component reads, by option; the files of hdx's own results are the default, and so is what is looked
+    for and not there."""
+    known = schema.describe(group, node["name"]).facts.get("known", {}).values()
+    found: dict[str, list[str]] = {}
+    for read in contents.reads(group, node, data.get("data_dir")):
+        held = read.digest
+        if held is None and read.given:
+            held = f"no file {read.name}"
+        if held is not None and held not in known:
+            found.setdefault(read.option, []).append(held)
+    return found
 
 
 def body_key(data: dict[str, Any]) -> str:
@@ -93,20 +89,15 @@ def body_key(data: dict[str, Any]) -> str:
     For a frozen body: dataset, backbone, pool, adapter, precision, and the seed where its weights are drawn and not loaded.
     A body that trains adds method, protocol, trainer, loss and seeds, and the head where the two train together.
     """
-    from hdx import digest
-
-    kept = {key: _hashed(data[key], key) for key in ("dataset", "backbone", "pool", "adapter")}
+    stays = body_stays(data)
+    kept = {key: component(data, key, scoring=stays) for key in ("dataset", "backbone", "pool", "adapter")}
     kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
     protocol, backbone = data["protocol"], data["backbone"]
     names = ("order_seed", "shot_seed", "train_seed", "label_seed")
     seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in names}
-    if not body_stays(data):
-        kept |= {key: _hashed(data[key], key) for key in ("method", "memory", "protocol", "trainer", "loss")} | {"seeds": seeds}
-        kept |= {"teacher": _teacher(data)}
-        for group in ("protocol", "dataset"):
-            for option in SCORING.get((group, data[group]["name"]), ()):
-                kept[group].pop(option, None)
-        kept |= {} if data["method"]["name"] in WITHOUT_HEAD else {"head": data["head"]}
+    if not stays:
+        parts = ("method", "memory", "protocol", "trainer", "loss", "teacher", *(() if body_shared(data) else ("head",)))
+        kept |= {key: component(data, key, scoring=False) for key in parts} | {"seeds": seeds}
     elif not (backbone.get("pretrained") or backbone.get("checkpoint")):
         kept |= {"seeds": seeds["train_seed"]}
     return digest.of_json(kept)[:8]
@@ -114,37 +105,26 @@ def body_key(data: dict[str, Any]) -> str:
 
 def body_stays(data: dict[str, Any]) -> bool:
     """Whether a run leaves the body as it is, so that its features are extracted once for all runs of its `body_key`."""
-    return data["method"]["name"] in BODY_STAYS
+    return bool(schema.describe("method", data["method"]["name"]).facts["trains_in"] == "never")
 
 
 def body_shared(data: dict[str, Any]) -> bool:
     """Whether the first run of a `body_key` leaves behind what the others need: features of a frozen body, or a trained one."""
-    return data["method"]["name"] in WITHOUT_HEAD
+    return not schema.describe("method", data["method"]["name"]).facts["trains_head"]
 
 
-def _hashed(node: dict[str, Any], group: str) -> dict[str, Any]:
-    named = {option: value for option, value in node.items() if (group, option) not in UNHASHED_OPTIONS}
-    return {option: value for option, value in named.items() if (group, option, value) not in LATER}
+@cache
+def hashed(key: str) -> bool:
+    """Whether a run option or a group is part of the identity; of a group its contract says so."""
+    if key not in registry.CONTRACTS:
+        option = schema.run_options().option(key)
+        return option is None or "unhashed" not in option.marks
+    contract = source.lineage(*registry.CONTRACTS[key].split(":"))
+    return not any(source.facts(node, where).get("unhashed") for where, node in contract)
 
 
-def fingerprint(path: str) -> str:
-    """Base name of a file or folder, with a digest of what it holds when it is there.
-
-    Two files of one name in different folders get different fingerprints, and a file that was moved keeps its own. Of
-    a file its size, first and last 64 KiB are read (a zip keeps the checksums of its members at the end); of a folder
-    the names in it.
-    """
-    found = Path(path).expanduser()
-    if not found.exists():
-        return found.name
-    digest = hashlib.sha256()
-    if found.is_dir():
-        digest.update("\n".join(sorted(child.name for child in found.iterdir())).encode())
-    else:
-        size = found.stat().st_size
-        digest.update(str(size).encode())
-        with found.open("rb") as stream:
-            digest.update(stream.read(_EDGE))
-            stream.seek(max(0, size - _EDGE))
-            digest.update(stream.read(_EDGE))
-    return f"{found.resolve().name}:{digest.hexdigest()[:16]}"
+@cache
+def unhashed() -> tuple[str, ...]:
+    """The run options and groups that say where, on what and with which witnesses a run is done."""
+    known = [*(option.name for option in schema.run_options().options), *registry.groups()]
+    return tuple(key for key in known if not hashed(key))

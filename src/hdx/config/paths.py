@@ -48,13 +48,15 @@ def located(path: str, data_dir: str | None) -> str:
 
 def absolute_in(config: Config) -> Config:
     """The config with every path absolute, so that a run means the same from any folder; its identity stays."""
-    from hdx.config.identity import PATHS
+    from hdx import registry
+    from hdx.config import schema
 
     changed: dict[str, Any] = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
-    for group, option in PATHS:
-        node = changed.get(group, config[group])
-        if node.get(option):
-            changed[group] = {**node, option: _absolute(located(node[option], config["data_dir"]))}
+    for group in registry.groups():
+        node = config[group]
+        named = [option.name for option in schema.describe(group, node["name"]).options if "file" in option.marks]
+        if any(node.get(option) for option in named):
+            changed[group] = node | {option: _all_absolute(node[option], config["data_dir"]) for option in named if node[option]}
     teacher = config["teacher"]
     if teacher.get("run") and (Path(teacher["run"]) / "config.yaml").exists():  # else it is an id
         changed["teacher"] = {**teacher, "run": _absolute(teacher["run"])}
@@ -65,13 +67,34 @@ def absolute_in(config: Config) -> Config:
 
 def _absolute_word(word: str, config: Config) -> str:
     """An override that names a file that is there, with its absolute path; any other as it is."""
-    from hdx.config.identity import PATHS
-
-    key, given, value = word.partition("=")
-    if not given or tuple(key.lstrip("+").split(".")) not in PATHS:
-        return word
+    key, _, value = word.partition("=")
     path = located(value, config["data_dir"])
-    return f"{key}={_absolute(path)}" if Path(path).expanduser().exists() else word
+    if not value or not Path(path).expanduser().exists() or not _names_a_file(*key.lstrip("+").partition(".")[::2]):
+        return word
+    return f"{key}={_absolute(path)}"
+
+
+def _names_a_file(group: str, name: str) -> bool:
+    """Whether any component of a group has an option of that name which is marked as a path."""
+    from hdx import registry
+    from hdx.config import schema
+
+    if not name or group not in registry.groups():
+        return False
+    options = [schema.describe(group, each).option(name) for each in registry.names(group)]
+    return any("file" in option.marks for option in options if option is not None)
+
+
+def _all_absolute(value: str | list[str], data_dir: str | None) -> str | list[str]:
+    if isinstance(value, list):
+        return [_where(path, data_dir) for path in value]
+    return _where(value, data_dir)
+
+
+def _where(path: str, data_dir: str | None) -> str:
+    """The absolute path of what is there; what is not may be meant to lie inside the data, and stays as it is."""
+    found = Path(located(path, data_dir)).expanduser()
+    return str(found.resolve()) if found.exists() else path
 
 
 def _absolute(path: str | None) -> str | None:

@@ -74,7 +74,7 @@ def _files(data: dict[str, Any]) -> Iterator[str]:
 
 def _dataset(data: dict[str, Any]) -> Iterator[str]:
     node = data["dataset"]
-    looked_for, path = describe("dataset", node["name"]).facts.get("looked_for"), node.get("path")
+    looked_for, path = describe("dataset", node["name"]).facts["looked_for"].get("path"), node.get("path")
     if looked_for is None or node.get("download"):
         return
     from hdx.datasets._find import locate

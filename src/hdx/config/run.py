@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hdx.options import NonNegativeInt, PositiveInt, Seed
+from hdx.options import NonNegativeInt, PositiveInt, Seed, Unhashed
 
 
 class Run:
@@ -28,16 +28,16 @@ class Run:
     def __init__(
         self,
         *,
-        seed: Seed = 0,
-        data_dir: str | None = None,
-        output_dir: str = "outputs",
-        devices: PositiveInt = 1,
-        nodes: PositiveInt = 1,
-        accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+        seed: Unhashed[Seed] = 0,
+        data_dir: Unhashed[str | None] = None,
+        output_dir: Unhashed[str] = "outputs",
+        devices: Unhashed[PositiveInt] = 1,
+        nodes: Unhashed[PositiveInt] = 1,
+        accelerator: Unhashed[Literal["auto", "cpu", "gpu"]] = "auto",
         precision: Literal["32", "bf16-mixed", "16-mixed"] = "32",
         feature_dtype: Literal["float32", "float16"] = "float32",
-        threads: PositiveInt | None = None,
-        workers: NonNegativeInt = 2,
+        threads: Unhashed[PositiveInt | None] = None,
+        workers: Unhashed[NonNegativeInt] = 2,
     ) -> None:
         self.seed = seed
         self.data_dir = data_dir

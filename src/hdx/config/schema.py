@@ -44,6 +44,16 @@ class Option:
         return types.bound(self.annotation)
 
     @property
+    def marks(self) -> frozenset[str]:
+        """The names of its marks, of `hdx.options`."""
+        return types.marks(self.annotation)
+
+    @property
+    def usual(self) -> Any:
+        """The default as a checked config has it: 1 as 1.0 where a float is wanted, a tuple as a list."""
+        return self.default if self.required else types.fit(self.default, self.annotation)
+
+    @property
     def choices(self) -> tuple[Any, ...] | None:
         """The values of an option that has a fixed set of them."""
         return types.choices(self.annotation)
@@ -56,6 +66,7 @@ class ComponentInfo:
     Attributes:
         trains, keeps, certainty: of a method, and of a head in closed form: what trains when, what of earlier sessions is
             kept, and where the formula was read; empty where its docstring does not say.
+        version: 1, and one more for each time that the class, or a base of it, came to give other results for the same options.
         facts: the literals assigned on the class and its bases (`hdx.config.facts`).
         rules: which of its options go together (`hdx.rules`).
     """
@@ -71,6 +82,7 @@ class ComponentInfo:
     certainty: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    version: int = 1
 
     def option(self, name: str) -> Option | None:
         """The option of that name, or None."""
@@ -101,7 +113,9 @@ def _describe(module: str, cls: str, name: str, group: str) -> ComponentInfo:
     known, options = facts.read(lineage, contract), _options(lineage, meanings)
     rules = facts.rules(lineage, [option.name for option in options], contract)
     licence = str(known.get("licence", ""))
-    return ComponentInfo(name, group, docstring.summary(docs[0]), origin, options, licence, **said, facts=known, rules=rules)
+    version = 1 + sum(int(source.facts(node, where).get("version", 1)) - 1 for where, node in lineage)
+    about = docstring.summary(docs[0])
+    return ComponentInfo(name, group, about, origin, options, licence, **said, facts=known, rules=rules, version=version)
 
 
 def _options(lineage: list[tuple[source.Module, ast.ClassDef]], meanings: dict[str, str]) -> tuple[Option, ...]:

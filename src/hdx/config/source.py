@@ -148,7 +148,10 @@ def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, tuple[str, s
 
 @cache
 def file_of(module: str) -> Path | None:
-    """The file of a module; only the top-level package is looked up by the import system, which does not import it."""
+    """The file of a module, None where there is none.
+
+    Only the top-level package is looked up by the import system, which does not import it.
+    """
     first, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(first) if first else None

@@ -24,12 +24,12 @@ def teacher_config(data: dict[str, Any]) -> Config | None:
 
     Raises: ConfigError, each line with `teacher.overrides` in front.
     """
-    from hdx.config.identity import UNHASHED
+    from hdx.config.identity import unhashed
 
     words = data["teacher"].get("overrides") if data.get("teacher", {}).get("name") == "run" else None
     if not words:
         return None
-    return _composed(tuple(words)).replace(**{key: data[key] for key in UNHASHED if key != "seed" and key in data})
+    return _composed(tuple(words)).replace(**{key: data[key] for key in unhashed() if key != "seed" and key in data})
 
 
 @lru_cache(maxsize=64)
@@ -53,11 +53,11 @@ def _list(words: tuple[str, ...]) -> str:
     return f"[{','.join(words)}]"
 
 
-def identity(data: dict[str, Any]) -> str:
-    """What the teacher run is, `<hash>-s<seed>`, however it is named; its name as given where no run of that name is there."""
-    if (config := teacher_config(data)) is not None:
+def identity(data: dict[str, Any], group: str = "teacher") -> str:
+    """What the run is that a component names, `<hash>-s<seed>`, however it does; the name as given where there is no such run."""
+    if group == "teacher" and (config := teacher_config(data)) is not None:
         return f"{config.group_hash}-s{config['seed']}"
-    named = str(data["teacher"].get("run"))
+    named = str(data[group].get("run"))
     try:
         path = find(named, data).path
     except RunError:
@@ -65,19 +65,39 @@ def identity(data: dict[str, Any]) -> str:
     return path.name if _RUN_NAME.fullmatch(path.name) else named
 
 
+def run_dir(data: dict[str, Any], group: str = "teacher") -> RunDir | None:
+    """The directory of the run that a component names, finished or not; None where it names none. Raises: as `find`."""
+    from hdx.config.before import as_before
+
+    if group == "teacher" and (config := teacher_config(data)) is not None:
+        return RunDir.of(data["output_dir"], as_before(config).run_id)
+    named = data.get(group, {}).get("run")
+    return None if named is None else find(str(named), data)
+
+
+def left(data: dict[str, Any], group: str) -> list[Path]:
+    """The folders that the run which a component names left for others, where it is finished."""
+    try:
+        found = run_dir(data, group)
+    except RunError:
+        return []
+    if found is None or not found.finished:
+        return []
+    return [folder for folder in (found.checkpoints, found.path / "artefact") if folder.is_dir()]
+
+
 def unfinished(data: dict[str, Any]) -> str | None:
     """The line that says why the run that is to teach cannot yet; None where it can, or where the teacher is no run."""
     if data.get("teacher", {}).get("name") != "run":
         return None
-    config = teacher_config(data) if data["teacher"].get("run") is None else None
     try:
-        run_dir = RunDir.of(data["output_dir"], config.run_id) if config else find(str(data["teacher"]["run"]), data)
+        found = run_dir(data) or find(str(data["teacher"].get("run")), data)
     except RunError as error:
         return f"teacher.run: {error}"
-    if run_dir.finished:
+    if found.finished:
         return None
-    go_on, state = command(data) if config else f"hdx resume {run_dir.path}", run_dir.status()["state"]
-    label = "/".join(run_dir.path.parts[-2:])
+    go_on = command(data) if data["teacher"].get("run") is None else f"hdx resume {found.path}"
+    state, label = found.status()["state"], "/".join(found.path.parts[-2:])
     return f"teacher {label} is not finished ({'not begun' if state == 'new' else state}): make it first:  {go_on}"
 
 

@@ -1,7 +1,7 @@
 """Does a value fit an option's annotation? One function that checks, and one that says what was expected.
 
 Annotations: int, float, bool, str, None, Any, Literal, unions, list, tuple, dict, and Annotated with bounds written as
-`">= 0"` or as an interval `"[0, 1)"`.
+`">= 0"` or as an interval `"[0, 1)"`, and with the marks of `hdx.options`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 import types
 import typing
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from hdx.options import Mark
 
 _INTERVAL = re.compile(r"^([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])$")
 _COMPARE = re.compile(r"^(>=|<=|>|<)\s*(\S+)$")
@@ -90,6 +92,8 @@ def choices(annotation: Any) -> tuple[Any, ...] | None:
     """The values of a Literal, also inside a union with None; None for other types."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return choices(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         parts = [part for part in get_args(annotation) if part is not type(None)]
         return choices(parts[0]) if len(parts) == 1 else None
@@ -99,9 +103,16 @@ def choices(annotation: Any) -> tuple[Any, ...] | None:
 def bound(annotation: Any) -> str | None:
     """The bounds of a number, also inside a union with None; None where there are none."""
     if get_origin(annotation) is Annotated:
-        return " and ".join(part for part in get_args(annotation)[1:] if isinstance(part, str)) or None
+        base, *rest = get_args(annotation)
+        return " and ".join(part for part in rest if isinstance(part, str)) or bound(base)
     found = [bound(part) for part in typing.get_args(annotation) if get_origin(annotation) is not Literal]
     return next((text for text in found if text), None)
+
+
+def marks(annotation: Any) -> frozenset[str]:
+    """The names of the marks of `hdx.options` in an annotation, however deep they stand."""
+    own = {part.name for part in get_args(annotation) if isinstance(part, Mark)}
+    return frozenset(own).union(*(marks(part) for part in get_args(annotation) if get_origin(annotation) is not Literal))
 
 
 def _bound(text: str) -> str:

@@ -47,6 +47,7 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     """The config of a run directory. Raises: ConfigError, as `validate`."""
     data = copy.deepcopy(content)
     exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
+    contents = data.pop("contents", None) or {}
     check_identity(str(exp), str(group), path)
     if "launcher" not in data:  # saved before runs knew who started them
         data["launcher"] = defaults("launcher", "local")
@@ -62,7 +63,10 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     fitted, problems, _ = judge(Composed(_with_later_options(data), dict(choices), str(exp), places))
     if problems:
         raise ConfigError(problems)
-    return Config(fitted, str(exp), dict(choices), saved_hash=str(group))
+    if not isinstance(contents, dict):
+        raise ConfigError(f"contents: expected a mapping, got {shown(contents)}  (set in: {path})")
+    held = {str(label): str(digest) for label, digest in contents.items()}
+    return Config(fitted, str(exp), dict(choices), saved_hash=str(group), contents=held)
 
 
 def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:

@@ -64,14 +64,20 @@ class Dataset(ABC):
             labels each, disjoint, some maybe empty; None leaves the choice to the protocol.
         train, test: the two splits.
         licence: of the data.
+        looked_for: by an option that is a path, which files or folders under data_dir stand for it where it is null; the first
+            that is there is taken.
+        known: name to sha256 of the files behind hdx's own results; with any other content a run has another identity.
+        beside: what is read beside a folder of that name.
+        parts: options that name other datasets.
         notes: plain data about the files that the run record keeps under "data": what was left out, how levels were scaled.
-        looked_for: what is looked for under the folder of datasets where `path` names nothing, the first that is there; None for
-            a dataset that needs no files, or finds them in another way.
         n_classes: how many there are whatever the options; 0 where that is to be seen.
     """
 
     licence: ClassVar[str]
-    looked_for: ClassVar[list[str] | None] = None
+    looked_for: ClassVar[dict[str, tuple[str, ...]]] = {}
+    known: ClassVar[dict[str, str]] = {}
+    beside: ClassVar[dict[str, tuple[str, ...]]] = {}
+    parts: ClassVar[tuple[str, ...]] = ()
     n_classes: ClassVar[int] = 0
     classes: list[str]
     groups: list[str] | None = None

@@ -42,6 +42,8 @@ class Decoded:
 def load_or_build(cache_dir: Path, key: str, build: Callable[[], Decoded]) -> Decoded:
     """The cached images of `key`, or those of `build()`, which are then cached.
 
+    The key is a digest of what the files hold and of how they are decoded.
+
     A corrupt, truncated or mismatching entry is rebuilt with a warning; a folder that cannot be written costs the cache
     and not the run.
     """

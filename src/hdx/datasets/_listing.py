@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from hdx import content, digest
 from hdx.datasets._kinds import ending, image_endings, is_image, printable
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import DataError
@@ -47,20 +48,26 @@ class Listing:
         names: [N] names to read.
         classes: sorted.
         labels: [N] int64.
-        identity: digest of names, sizes and stamps; does not depend on where the tree lies.
+        identity: digest of the names and of what the files hold; does not depend on where the tree lies, nor on times.
     """
 
     files: Files
     names: list[str]
     classes: list[str]
     labels: np.ndarray
-    identity: str
+
+    @cached_property
+    def identity(self) -> str:
+        """Of a .zip all its bytes are what the files hold. Raises: DataError when one cannot be read."""
+        path = self.files.path
+        held = content.of(path) if self.files.zipped else content.of_files(path, self.names)
+        return digest.of_json([held, self.names])
 
     def __len__(self) -> int:
         return len(self.names)
 
     def without(self, names: Collection[str]) -> Listing:
-        """The listing with some images left out; classes and identity stay."""
+        """The listing with some images left out; the classes stay."""
         if not names:
             return self
         kept = [i for i, name in enumerate(self.names) if name not in names]
@@ -146,13 +153,11 @@ def listing_of(contents: Contents, found: Mapping[str, tuple[str, str]]) -> List
     order = sorted((cls, composed(below), name) for name, (cls, below) in found.items())
     classes = sorted({cls for cls, _, _ in order})
     index = {cls: i for i, cls in enumerate(classes)}
-    lines = [f"{below}\t{contents.images[name][0]}\t{contents.images[name][1]}" for _, below, name in order]
     return Listing(
         files=contents.files,
         names=[name for _, _, name in order],
         classes=classes,
         labels=np.array([index[cls] for cls, _, _ in order], dtype=np.int64),
-        identity=hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
     )
 
 

@@ -12,7 +12,7 @@ from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import per_class
 from hdx.datasets._tree import Files
-from hdx.options import PositiveFloat, PositiveInt, Seed
+from hdx.options import FilePath, PositiveFloat, PositiveInt, Seed, Unhashed
 
 FOLDER = "101_ObjectCategories"
 
@@ -38,25 +38,26 @@ class Caltech101(Dataset):
     """
 
     licence = "CC BY 4.0"
-    looked_for = ["caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101"]
+    looked_for = {"path": ("caltech101.zip", "caltech101/101_ObjectCategories", "101_ObjectCategories", "caltech101")}
+    known = {"caltech101.zip": "a4ea7ac75fc8a9859a55a28abb542a961c49afca7e9bec9325a1a2c3525f105e"}
 
     def __init__(
         self,
         data_dir: Path | None,
         cache_dir: Path,
         *,
-        path: str | None = None,
+        path: FilePath | None = None,
         drop_faces: Literal["Faces_easy", "Faces", "none"] = "Faces_easy",
         train_per_class: PositiveInt = 30,
         test_per_class: PositiveInt = 50,
         split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
-        storage: Literal["auto", "memory", "disk"] = "auto",
-        memory_gb: PositiveFloat = 4.0,
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        contents = Files(locate("caltech101", data_dir, path, self.looked_for)).contents()
+        contents = Files(locate("caltech101", data_dir, path, self.looked_for["path"])).contents()
         above = contents.above(FOLDER)
         under = top_folder(contents.images) if above is None else f"{above}{FOLDER}/"
         listing = list_classes(contents, unders=[under], drop={"BACKGROUND_Google", drop_faces})

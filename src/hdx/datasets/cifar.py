@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hdx import digest
+from hdx import content
 from hdx.datasets._base import Dataset
 from hdx.datasets._cache import Decoded, load_or_build
 from hdx.datasets._find import locate
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.errors import DataError
+from hdx.options import FilePath, Unhashed
 
 logger = logging.getLogger("hdx")
 
@@ -31,16 +32,18 @@ class Cifar10(Dataset):
     licence: ClassVar[str] = "not stated by the authors"
     name: ClassVar[str] = "cifar10"
     folder: ClassVar[str] = "cifar-10-batches-py"
-    looked_for = ["cifar-10-batches-py"]
+    looked_for = {"path": ("cifar-10-batches-py",)}
     n_classes = 10
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, *, path: str | None = None, download: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path | None, cache_dir: Path, *, path: Unhashed[FilePath | None] = None, download: Unhashed[bool] = False
+    ) -> None:
         super().__init__(data_dir, cache_dir)
         self._load(path, download)
 
     def _load(self, path: str | None, download: bool) -> None:
         root = self._root(path, download)
-        key = f"{self.name}-{digest.of_json([_stamps(root / self.folder)])[:24]}"
+        key = f"{self.name}-{content.of_folder(root / self.folder)[:24]}"
         decoded = load_or_build(self.cache_dir, key, lambda: self._read(root))
         self.classes = decoded.facts["classes"]
         labels = np.array(decoded.facts["labels"], dtype=np.int64)
@@ -114,19 +117,15 @@ class Cifar100(Cifar10):
 
     name: ClassVar[str] = "cifar100"
     folder: ClassVar[str] = "cifar-100-python"
-    looked_for = ["cifar-100-python"]
+    looked_for = {"path": ("cifar-100-python",)}
     n_classes = 100
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, *, path: str | None = None, download: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path | None, cache_dir: Path, *, path: Unhashed[FilePath | None] = None, download: Unhashed[bool] = False
+    ) -> None:
         super().__init__(data_dir, cache_dir, path=path, download=download)
 
     def _reader(self) -> Any:
         from torchvision.datasets import CIFAR100
 
         return CIFAR100
-
-
-def _stamps(folder: Path) -> list[list[str | int]]:
-    """Names, sizes and times of the files: what the cache of decoded images is keyed by."""
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

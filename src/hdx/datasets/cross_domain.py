@@ -12,7 +12,7 @@ from hdx.datasets._base import Dataset, ImageSet
 from hdx.datasets._join import Joined
 from hdx.datasets._reshaped import Reshaped
 from hdx.errors import ConfigError
-from hdx.options import PositiveInt
+from hdx.options import PositiveInt, Scoring
 
 SIZED = ("omniglot", "caltech101", "sign_digits")  # datasets that have an image_size of their own
 
@@ -32,6 +32,7 @@ class CrossDomain(Dataset):
     """
 
     licence = "those of the two datasets"
+    parts = ("source", "target")
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class CrossDomain(Dataset):
         cache_dir: Path,
         *,
         source: Literal["omniglot", "caltech101", "sign_digits", "digits"] = "omniglot",
-        target: Literal["omniglot", "caltech101", "sign_digits", "digits"] = "caltech101",
+        target: Scoring[Literal["omniglot", "caltech101", "sign_digits", "digits"]] = "caltech101",
         image_size: PositiveInt = 32,
     ) -> None:
         super().__init__(data_dir, cache_dir)

@@ -11,6 +11,7 @@ from hdx import registry
 from hdx.datasets._base import Dataset
 from hdx.datasets._memory import InMemory
 from hdx.errors import DataError, RunError
+from hdx.options import OfRun
 from hdx.store.rundir import find_run
 
 ARTEFACT = "artefact/images.safetensors"
@@ -27,7 +28,7 @@ class Distilled(Dataset):
 
     licence = "that of the dataset of which the images were learnt"
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, *, run: str) -> None:
+    def __init__(self, data_dir: Path | None, cache_dir: Path, *, run: OfRun[str]) -> None:
         super().__init__(data_dir, cache_dir)
         path = _artefact(run, cache_dir.parent)
         try:

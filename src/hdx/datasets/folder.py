@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from hdx.datasets._sets import Source, require_two_classes
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import ConfigError, DataError
-from hdx.options import NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt, Seed
+from hdx.options import FilePath, NonNegativeInt, OpenFraction, PositiveFloat, PositiveInt, Seed, Unhashed
 from hdx.rules import ANY, needed, only_when
 
 logger = logging.getLogger("hdx")
@@ -64,16 +64,16 @@ class Folder(Dataset):
         needed("path", "dataset.path=DIR or dataset.path=FILE.zip, with a folder a class"),
         only_when("test_list", train_list=ANY, why="has no training split without dataset.train_list", fix="give that as well"),
     )
-    looked_for = []
+    looked_for: ClassVar[dict[str, tuple[str, ...]]] = {"path": ()}
 
     def __init__(
         self,
         data_dir: Path | None,
         cache_dir: Path,
         *,
-        path: str | None = None,
-        train_list: str | None = None,
-        test_list: str | None = None,
+        path: FilePath | None = None,
+        train_list: FilePath | None = None,
+        test_list: FilePath | None = None,
         test_fraction: OpenFraction = 0.2,
         split_seed: Seed = 0,
         image_size: PositiveInt = 64,
@@ -81,8 +81,8 @@ class Folder(Dataset):
         colour: Literal["auto", "rgb", "grey"] = "auto",
         background: Literal["white", "grey", "black"] = "white",
         skip_broken: NonNegativeInt = 0,
-        storage: Literal["auto", "memory", "disk"] = "auto",
-        memory_gb: PositiveFloat = 4.0,
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
         if path is None:

@@ -16,7 +16,7 @@ from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import rows_by_class, shuffled
 from hdx.datasets._tree import Files
 from hdx.errors import DataError
-from hdx.options import PositiveFloat, PositiveInt, Seed
+from hdx.options import FilePath, PositiveFloat, PositiveInt, Seed, Unhashed
 from hdx.seeds import stream
 
 N_VINYALS_TRAIN = 1200
@@ -51,21 +51,23 @@ class Omniglot(Dataset):
     """
 
     licence = "MIT"
-    looked_for = ["omniglot.zip", "omniglot-py", "omniglot", "images_background"]
+    looked_for = {"path": ("omniglot.zip", "omniglot-py", "omniglot", "images_background")}
+    known = {"omniglot.zip": "d4dea72e29d3f39f19fe66f8979b3a5c814a6abef0d9685e645a4b350e587f3e"}
+    beside = {"images_background": ("images_evaluation",)}
 
     def __init__(
         self,
         data_dir: Path | None,
         cache_dir: Path,
         *,
-        path: str | None = None,
+        path: FilePath | None = None,
         subset: Literal["all", "background", "evaluation", "vinyals_train", "vinyals_test", "vinyals"] = "all",
         rotations: bool = False,
         test_drawings: Annotated[int, "[1, 19]"] = 5,
         split_seed: Seed = 0,
         image_size: PositiveInt = 28,
-        storage: Literal["auto", "memory", "disk"] = "auto",
-        memory_gb: PositiveFloat = 4.0,
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
         listing, evaluation = _list(data_dir, path)
@@ -89,7 +91,7 @@ class Omniglot(Dataset):
 
 def _list(data_dir: Path | None, path: str | None) -> tuple[Listing, np.ndarray]:
     """All drawings, and for each character whether it is of the evaluation set."""
-    found = locate("omniglot", data_dir, path, Omniglot.looked_for)
+    found = locate("omniglot", data_dir, path, Omniglot.looked_for["path"])
     contents = Files(found.parent if found.name == "images_background" else found).contents()
     unders = [(contents.above(part), f"{part}/") for part in ("images_background", "images_evaluation")]
     present = [above + part for above, part in unders if above is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +16,7 @@ from hdx.datasets._sets import image_sets
 from hdx.datasets._tree import Contents, Files
 from hdx.datasets.omniglot import Omniglot
 from hdx.errors import DataError
-from hdx.options import PositiveFloat, PositiveInt, Seed
+from hdx.options import FilePath, PositiveFloat, PositiveInt, Seed, Unhashed
 
 RUNS = [f"run{i:02d}" for i in range(1, 21)]
 N_CLASSES = 20
@@ -45,24 +44,32 @@ class OmniglotRuns(Dataset):
     """
 
     licence = "MIT"
-    looked_for = ["omniglot_one_shot_runs.zip", "omniglot_one_shot_runs", "all_runs.zip", "all_runs"]
+    looked_for = {
+        "path": ("omniglot_one_shot_runs.zip", "omniglot_one_shot_runs", "all_runs.zip", "all_runs"),
+        "omniglot_path": ("omniglot.zip", "omniglot-py", "omniglot", "images_background"),
+    }
+    known = {
+        "omniglot_one_shot_runs.zip": "437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325",
+        "omniglot.zip": "d4dea72e29d3f39f19fe66f8979b3a5c814a6abef0d9685e645a4b350e587f3e",
+    }
+    beside = {"images_background": ("images_evaluation",)}
 
     def __init__(
         self,
         data_dir: Path | None,
         cache_dir: Path,
         *,
-        path: str | None = None,
-        omniglot_path: str | None = None,
+        path: FilePath | None = None,
+        omniglot_path: FilePath | None = None,
         rotations: bool = False,
         test_drawings: Annotated[int, "[1, 19]"] = 5,
         split_seed: Seed = 0,
         image_size: PositiveInt = 28,
-        storage: Literal["auto", "memory", "disk"] = "auto",
-        memory_gb: PositiveFloat = 4.0,
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        listing = _list(Files(locate("omniglot_runs", data_dir, path, self.looked_for)).contents())
+        listing = _list(Files(locate("omniglot_runs", data_dir, path, self.looked_for["path"])).contents())
         base = Omniglot(
             data_dir,
             cache_dir,
@@ -108,13 +115,11 @@ def _list(contents: Contents) -> Listing:
     if missing := [name for name in names if name not in contents.images]:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(f"dataset omniglot_runs: '{missing[0]}'{more} is missing in {contents.files.path}. Get the file anew")
-    lines = [f"{name[len(above) :]}\t{contents.images[name][0]}\t{contents.images[name][1]}" for name in names]
     return Listing(
         files=contents.files,
         names=names,
         classes=classes,
         labels=np.tile(np.arange(len(classes)), 2),
-        identity=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
     )
 
 

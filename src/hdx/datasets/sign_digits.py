@@ -12,7 +12,7 @@ from hdx.datasets._listing import list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Files
-from hdx.options import OpenFraction, PositiveFloat, PositiveInt, Seed
+from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Seed, Unhashed
 
 
 class SignDigits(Dataset):
@@ -32,7 +32,8 @@ class SignDigits(Dataset):
     """
 
     licence = "Apache-2.0"
-    looked_for = ["sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset"]
+    looked_for = {"path": ("sign_digits.zip", "sign_digits", "Sign-Language-Digits-Dataset/Dataset")}
+    known = {"sign_digits.zip": "157f8773a074eea946f63f8e05d003c18a20116dae3b0e73beaee55c100dce4e"}
     n_classes = 10
 
     def __init__(
@@ -40,15 +41,15 @@ class SignDigits(Dataset):
         data_dir: Path | None,
         cache_dir: Path,
         *,
-        path: str | None = None,
+        path: FilePath | None = None,
         test_fraction: OpenFraction = 0.25,
         split_seed: Seed = 0,
         image_size: PositiveInt = 64,
-        storage: Literal["auto", "memory", "disk"] = "auto",
-        memory_gb: PositiveFloat = 4.0,
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
-        contents = Files(locate("sign_digits", data_dir, path, self.looked_for)).contents()
+        contents = Files(locate("sign_digits", data_dir, path, self.looked_for["path"])).contents()
         listing = list_classes(contents, unders=[top_folder(contents.images)])
         self.classes = listing.classes
         rows = stratified(listing.labels, listing.classes, test_fraction, split_seed)

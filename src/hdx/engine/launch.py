@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from hdx.config import inputs
 from hdx.config.config import Config
 from hdx.engine import stop
 from hdx.engine.report import Report
@@ -137,11 +139,12 @@ def refuse(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed
     """Nothing, where a run may begin or go on; nothing is written.
 
     Raises: RunError when another process has the run, or it failed by itself before and neither `force` nor `retry_failed` is
-        set.
+        set; DataError when what it reads is not what it began with.
     """
     refuse_links(run_dir.path)
     refuse_if_held(run_dir.path)
     _refuse_failed(config, run_dir, force or retry_failed)
+    _unchanged(config, run_dir)
 
 
 def _refuse_failed(config: Config, run_dir: RunDir, anyway: bool) -> None:
@@ -162,16 +165,26 @@ def adopt(config: Config, run_dir: RunDir, *, force: bool = False, retry_failed:
     refuse_links(run_dir.path)
     with Lease(run_dir.path):
         _refuse_failed(config, run_dir, force or retry_failed)
+        now, before = _unchanged(config, run_dir)
+        config = replace(config, contents=now)
         run_dir.forget_status()
-        if not _says(run_dir.config_file, config):
+        if before is None or (before.data, before.contents) != (config.data, config.contents):
             config.save(run_dir.config_file)
 
 
-def _says(file: Path, config: Config) -> bool:
+def _unchanged(config: Config, run_dir: RunDir) -> tuple[dict[str, str], Config | None]:
+    """What the run reads now, and the config that it began with. Raises: DataError where that is another."""
+    now, before = inputs.found(config.data), _saved(run_dir.config_file)
+    for began in (config.contents, {} if before is None else before.contents):  # when it was planned, when it began
+        inputs.refuse_changed(began, now, config.run_id)
+    return now, before
+
+
+def _saved(file: Path) -> Config | None:
     try:
-        return Config.load(file).data == config.data
+        return Config.load(file)
     except ConfigError:  # missing, or damaged: the config at hand has the same identity
-        return False
+        return None
 
 
 def _node(config: Config) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdx.config import inputs
 from hdx.config.config import Config
 from hdx.datasets._base import Dataset, ImageSet
 from hdx.engine import ranks, stop
@@ -75,6 +76,7 @@ class Loop:
             self.method.to(self.device)
             self.digest = self.body.digest()
         for session in self.sessions[len(records) :]:
+            inputs.check(self.config)  # a table of two datasets would be no table
             record = self._session(session) | extra
             extra = {}
             self._commit(session, record)

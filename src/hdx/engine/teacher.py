@@ -70,8 +70,7 @@ def _of_run(run: str | None, data: dict[str, Any]) -> Trained:
     """The model of a run, by name or by `teacher.overrides`. Raises: WeightsError when it is not finished."""
     if line := named.unfinished(data):
         raise WeightsError(line)
-    config = named.teacher_config(data) if run is None else None
-    run_dir = named.find(str(run), data) if config is None else RunDir.of(data["output_dir"], config.run_id)
+    run_dir = named.run_dir(data) or named.find(str(run), data)
     return _restored(run_dir, data, "/".join(run_dir.path.parts[-2:]))
 
 

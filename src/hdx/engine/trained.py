@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hdx import digest
-from hdx.config.identity import LATER, UNHASHED_OPTIONS
+from hdx.config import identity
 from hdx.datasets._base import ImageSet
 from hdx.engine.state import check_fit
 from hdx.methods._base import Method, Phase
@@ -26,7 +26,7 @@ from hdx.store.files import write_bytes
 
 log = logging.getLogger("hdx")
 #: Options of the recipe that have no say in a phase on images.
-ELSEWHERE = {option for group, option in UNHASHED_OPTIONS if group == "trainer"} | {"feature_epochs", "eval_batch_size"}
+ELSEWHERE = {"feature_epochs", "eval_batch_size"}
 
 
 class TrainedBodies:
@@ -62,12 +62,12 @@ class TrainedBodies:
             return None
         if method.extra_state() or method.previous is not None:
             return None
-        about = {
+        about: dict[str, Any] = {
             "body": body,
             "samples": [images.samples_digest(phase.indices), digest.of_arrays(labels)],
             "classifier": [repr(phase.classifier), _digest(phase.classifier)],
-            **{group: config[group] for group in ("adapter", "method", "loss")},
-            "trainer": _recipe(config["trainer"]),
+            **{group: identity.component(config, group) for group in ("adapter", "method", "loss")},
+            "trainer": _recipe(config),
             "seed": [train_seed(config), *parts],
             "device": str(next(method.body.parameters()).device.type),
             "torch": torch.__version__.partition("+")[0],
@@ -129,10 +129,11 @@ def _metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def _recipe(trainer: dict[str, Any]) -> dict[str, Any]:
-    """What a phase on images depends on, without the options that came later where they change nothing."""
-    unused = ELSEWHERE | ({"crop_seed"} if trainer.get("crops") is None else set())
-    return {name: value for name, value in trainer.items() if name not in unused and ("trainer", name, value) not in LATER}
+def _recipe(config: dict[str, Any]) -> dict[str, Any]:
+    """What a phase on images depends on."""
+    unused = ELSEWHERE | ({"crop_seed"} if config["trainer"].get("crops") is None else set())
+    found = identity.component(config, "trainer")
+    return found | {"options": {name: value for name, value in found.get("options", {}).items() if name not in unused}}
 
 
 def _digest(module: nn.Module) -> str:

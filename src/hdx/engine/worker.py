@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from hdx import registry, streams
+from hdx.config import inputs
 from hdx.config.config import Config
 from hdx.engine import ranks, stop
 from hdx.engine.artefacts import leave
@@ -94,6 +95,7 @@ def work(run_dir: RunDir, report: Report, assembly: Assembly | None = None, *, f
 def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | None, force: bool) -> dict[str, Any]:
     started, data = time.monotonic() - (assembly.seconds if assembly else 0.0), config.data
     _status(run_dir, "running")
+    inputs.check(config)
     assembly = assembly or ready(data)
     trackers = _trackers(config, run_dir) if ranks.rank() == 0 else []
     if force:

@@ -18,7 +18,7 @@ class Task:
     Attributes:
         run_id: `<exp>/<hash>-s<seed>`.
         run_dir: absolute path of its directory.
-        config: `{data, exp, choices, group}`.
+        config: `{data, exp, choices, group, contents}`.
         overrides: what `hdx train` would make it with.
         body: runs of the same key use the same states of the same body.
         shares: whether the first run of a body goes before the others: it extracts their features, or trains their body.
@@ -53,7 +53,9 @@ class Task:
 
     def checked_config(self) -> Config:
         """The config, as it was checked when the grid was expanded."""
-        return Config(self.config["data"], self.config["exp"], self.config["choices"], saved_hash=self.config["group"])
+        return Config(
+            self.config["data"], self.config["exp"], self.config["choices"], self.config["group"], self.config["contents"]
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ Told = Callable[[Task, dict[str, Any]], None]
 class Launcher(ABC):
     """Starts the runs of a sweep and waits for them. Options are keyword arguments, as for every component."""
 
+    unhashed: ClassVar[bool] = True
     rules: ClassVar[tuple[Rule, ...]] = ()
     requires: ClassVar[str] = ""  # a package that it imports, read from source (`hdx.config.ready`)
     extra: ClassVar[str] = ""  # of hdx that installs it

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hdx.config import inputs
+from hdx.config.before import as_before
+from hdx.config.config import Config
 from hdx.config.grid import Grid, Planned
 from hdx.config.identity import body_key, body_shared
 from hdx.config.paths import absolute_in
@@ -104,7 +107,7 @@ def plan(grid: Grid) -> Plan:
 
     Raises: ConfigError for what a sweep cannot do.
     """
-    own = {run.config.run_id for run in grid.runs}
+    own = {_named(run.config).run_id for run in grid.runs}
     runs, teachers = _with_teachers(grid.runs)
     tasks = ordered([_task(run) for run in runs])
     if any(task.config["data"]["nodes"] > 1 for task in tasks):
@@ -119,11 +122,11 @@ def _with_teachers(runs: Sequence[Planned]) -> tuple[list[Planned], dict[str, st
     teachers: dict[str, str] = {}
 
     def add(run: Planned) -> None:
-        own = absolute_in(run.config).run_id
+        own = _named(run.config).run_id
         if own in found:
             return
         if (config := teacher_config(run.config.data)) is not None:
-            teachers[own] = absolute_in(config).run_id
+            teachers[own] = _named(config).run_id
             places = [f"{key}={config[key]}" for key in ("output_dir", "data_dir") if config[key] != run_default(key)]
             add(Planned(config, (*run.config["teacher.overrides"], *places)))
         found[own] = run
@@ -165,16 +168,27 @@ def ordered(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _task(run: Planned) -> Task:
-    config = absolute_in(run.config)
+    config = _named(run.config)
     return Task(
         run_id=config.run_id,
         run_dir=str(Path(config["output_dir"]) / "runs" / config.run_id),
-        config={"data": config.data, "exp": config.exp, "choices": config.choices, "group": config.group_hash},
+        config={
+            "data": config.data,
+            "exp": config.exp,
+            "choices": config.choices,
+            "group": config.group_hash,
+            "contents": inputs.found(config.data),
+        },
         overrides=run.overrides,
         body=body_key(config.data),
         shares=body_shared(config.data),
         ranks=config["devices"],
     )
+
+
+def _named(config: Config) -> Config:
+    """With absolute paths, under the name that its runs have on disk."""
+    return as_before(absolute_in(config))
 
 
 def _kinds(task: Task) -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 class Ops:
@@ -15,6 +15,7 @@ class Ops:
             composite and reference are torch, fast and plain.
     """
 
+    unhashed: ClassVar[bool] = True
     name = "default"
 
     def __init__(self, *, backend: Literal["auto", "native", "composite", "reference"] = "auto") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hdx.datasets._base import Dataset
 from hdx.datasets._join import Joined
 from hdx.errors import ConfigError
-from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from hdx.options import NonNegativeInt, PositiveFloat, PositiveInt, Scoring, Seed, Unhashed
 from hdx.protocols._base import Episodes, Protocol, Session
 from hdx.protocols._class_split import class_split, split_problems
 from hdx.protocols._episode_checks import able, source_problems
@@ -80,21 +80,21 @@ class Episodic(Protocol):
     def __init__(
         self,
         *,
-        ways: PositiveInt | None = 5,
-        shots: PositiveInt | None = 1,
-        queries: PositiveInt = 15,
-        episodes: PositiveInt = 1000,
-        dirichlet: PositiveFloat | None = None,
-        within_groups: bool = False,
-        support: Literal["all", "train"] = "all",
-        classes: Literal["novel", "validation", "base"] = "novel",
+        ways: Scoring[PositiveInt | None] = 5,
+        shots: Scoring[PositiveInt | None] = 1,
+        queries: Scoring[PositiveInt] = 15,
+        episodes: Scoring[PositiveInt] = 1000,
+        dirichlet: Scoring[PositiveFloat | None] = None,
+        within_groups: Scoring[bool] = False,
+        support: Scoring[Literal["all", "train"]] = "all",
+        classes: Scoring[Literal["novel", "validation", "base"]] = "novel",
         train_on: Literal["base", "base_and_validation"] = "base",
         base: PositiveInt | None = None,
         validation: NonNegativeInt = 0,
         split_seed: Seed = 0,
-        joint: bool = False,
-        memory_mb: PositiveInt = 1024,
-        episode_seed: Seed | None = None,
+        joint: Scoring[bool] = False,
+        memory_mb: Unhashed[PositiveInt] = 1024,
+        episode_seed: Scoring[Seed | None] = None,
         train_seed: Seed | None = None,
     ) -> None:
         self.ways, self.shots, self.queries, self.n_episodes = ways, shots, queries, episodes

@@ -38,6 +38,8 @@ class FewShotClassIncremental(Protocol):
         train_seed: seed of the gradient phase; None follows the run's seed.
     """
 
+    looked_for = {"lists": ("fscil_splits.zip", "fscil_splits")}
+    known = {"fscil_splits.zip": "00fc172c3c0f0e5922b3e56af5b24bcef7f5098402a24e86552f1a141f51d39e"}
     rules = (
         alone(
             "lists",

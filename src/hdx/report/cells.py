@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hdx.config import grid
+from hdx.config.before import as_before
 from hdx.config.config import Config
 from hdx.errors import ConfigError
 from hdx.report import metrics
@@ -133,7 +134,8 @@ def _cell(
 
 def run_folder(config: Config, seed: int) -> Path:
     """Where the run of a config with another seed is, finished or not."""
-    return Path(config["output_dir"]) / "runs" / config.exp / f"{config.group_hash}-s{seed}"
+    named = as_before(config)
+    return Path(named["output_dir"]) / "runs" / named.exp / f"{named.group_hash}-s{seed}"
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hdx.config.identity import UNHASHED
+from hdx.config.identity import unhashed
 from hdx.errors import RunError
 from hdx.report.cells import Cell, run_folder
 from hdx.store.files import read_json
@@ -110,7 +110,7 @@ def distinguish(options: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
 
 def _candidates(options: Sequence[Mapping[str, Any]]) -> list[str]:
     known = sorted({key for each in options for key in each})
-    rest = [key for key in known if key.partition(".")[0] not in UNHASHED and not key.endswith(".name") and key not in TELLING]
+    rest = [key for key in known if key.partition(".")[0] not in unhashed() and not key.endswith(".name") and key not in TELLING]
     differing = [key for key in (*TELLING, *rest) if len({repr(each.get(key)) for each in options}) > 1]
     return differing
 

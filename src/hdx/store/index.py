@@ -23,7 +23,7 @@ from hdx.store.rows import read_row
 
 log = logging.getLogger("hdx")
 
-VERSION = 2  # of the rows; another one means that they are read again
+VERSION = 3  # of the rows; another one means that they are read again
 SETTLED_S = 2.0  # what changed more recently than this may change again within the resolution of a file's time
 WAIT_S = 5.0
 STATES = ("finished", "running", "interrupted", "failed", "new")
@@ -52,7 +52,9 @@ class Index:
         for run_id in gone:
             del self._rows[run_id]
         for run_id in changed:
-            self._rows[run_id] = (found[run_id], read_row(self.output_dir / "runs" / run_id))
+            row = read_row(self.output_dir / "runs" / run_id)
+            del row["dir"]  # the file says nothing of where it lies
+            self._rows[run_id] = (found[run_id], row)
         if changed or gone:
             self._store([run_id for run_id in changed if found[run_id]], gone)
         return self
@@ -82,7 +84,8 @@ class Index:
         What was not measured yet is None.
         """
         now = time.time()
-        rows = [self._living(dict(row), now) for _, (_, row) in sorted(self._rows.items())]
+        home = self.output_dir / "runs"  # wherever the folder was moved to
+        rows = [self._living({**row, "dir": str(home / row["run_id"])}, now) for _, (_, row) in sorted(self._rows.items())]
         return [row for row in rows if fits(row, where or {})]
 
     def _living(self, row: dict[str, Any], now: float) -> dict[str, Any]:

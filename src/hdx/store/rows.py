@@ -89,7 +89,7 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Unreadable("config.yaml holds no mapping")
     chosen = data.pop("choices", None)
-    for key in ("exp", "group"):  # the place of the directory says them, and a file can say anything
+    for key in ("exp", "group", "contents"):  # the place of the directory says them, and a file can say anything
         data.pop(key, None)
     choices = {group: (chosen or {}).get(group) or (data.get(group) or {}).get("name") for group in GROUPS}
     return {"choices": choices, "options": dict(flatten(data))}

@@ -95,9 +95,10 @@ class RunDir:
             raise RunError(f"{path}: expected the predictions of session {session}, got {reason}; add --force") from None
 
     def record(self) -> dict[str, Any] | None:
-        """The run record of a finished run, else None."""
+        """The run record of a finished run, else None; its `run_dir` is where the directory is now."""
         path = self.path / "record.json"
-        return read_json(path) if path.exists() else None
+        record = read_json(path) if path.exists() else None
+        return {**record, "run_dir": str(self.path)} if record and "run_dir" in record else record
 
     def clear(self) -> None:
         """Forget results and checkpoints (`--force`); the config stays."""

@@ -11,7 +11,7 @@ from hdx.backbones._weights import load_into, match, read_tensors
 from hdx.body import Body
 from hdx.datasets.transforms import EvalTransform
 from hdx.errors import ConfigError, WeightsError
-from hdx.options import PositiveFloat, PositiveInt
+from hdx.options import FilePath, PositiveFloat, PositiveInt, Unhashed
 from hdx.rules import part
 from hdx.teachers._base import Source, Teacher, Trained
 from hdx.teachers._classifier import Classifier
@@ -48,14 +48,14 @@ class ModelTeacher(Teacher):
         self,
         source: Source,
         *,
-        checkpoint: str,
+        checkpoint: FilePath,
         backbone: dict[str, Any] | None = None,
         pool: dict[str, Any] = {"name": "avg"},  # noqa: B006 - options are read as literals and never changed
         classes: list[str] | None = None,
         head: Literal["linear", "cosine"] = "linear",
         scale: PositiveFloat = 1.0,
         batch_size: PositiveInt = 32,
-        cache: bool | None = None,
+        cache: Unhashed[bool | None] = None,
         store: Literal["fp16", "top_k"] = "fp16",
         k: PositiveInt = 32,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hdx.options import PositiveInt
+from hdx.options import OfRun, PositiveInt, Unhashed
 from hdx.rules import one_of, refuse
 from hdx.teachers._base import Source, Teacher
 
@@ -40,10 +40,10 @@ class RunTeacher(Teacher):
         self,
         source: Source,
         *,
-        run: str | None = None,
-        overrides: list[str] | None = None,
+        run: OfRun[str | None] = None,
+        overrides: OfRun[list[str] | None] = None,
         batch_size: PositiveInt = 32,
-        cache: bool | None = None,
+        cache: Unhashed[bool | None] = None,
         store: Literal["fp16", "top_k"] = "fp16",
         k: PositiveInt = 32,
     ) -> None:

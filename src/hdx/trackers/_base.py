@@ -20,6 +20,7 @@ class Tracker(ABC):
         run_id: the run's name, the same after a resume.
     """
 
+    unhashed: ClassVar[bool] = True
     rules: ClassVar[tuple[Rule, ...]] = ()
     requires: ClassVar[str] = ""  # a package that it imports, read from source (`hdx.config.ready`)
     extra: ClassVar[str] = ""  # of hdx that installs it

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from hdx.options import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Unhashed
 from hdx.rules import ANY, Rule, only_when
 
 Augmentation = Literal["hflip", "vflip", "crop", "resized_crop", "rotate", "jitter"]
@@ -79,7 +79,7 @@ class Recipe:
         activation_memory: Literal["none", "int8"] = "none",
         feature_epochs: PositiveInt = 100,
         eval_batch_size: PositiveInt = 64,
-        checkpoint_seconds: NonNegativeInt = 30,
+        checkpoint_seconds: Unhashed[NonNegativeInt] = 30,
     ) -> None:
         self.epochs, self.batch_size, self.feature_epochs = epochs, batch_size, feature_epochs
         self.optimizer, self.lr, self.momentum, self.weight_decay = optimizer, lr, momentum, weight_decay
