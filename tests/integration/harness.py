@@ -98,7 +98,7 @@ def start(arguments: list[str], **more: Any) -> subprocess.Popen[str]:
 
 def environment() -> dict[str, str]:
     """One thread, no debugging."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HDX_DEBUG": "0"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HDX_DEBUG": "0", "HDX_OVERSUBSCRIBE": "1"}
 
 
 def errors_of(text: str) -> list[str]:

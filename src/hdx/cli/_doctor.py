@@ -15,6 +15,7 @@ import hdx
 from hdx import registry
 from hdx.config.schema import describe
 from hdx.errors import HdxError
+from hdx.hardware import cores
 
 PACKAGES = (
     "torch",
@@ -69,9 +70,8 @@ def _versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(
-        "cpu", True, f"{cores} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}"
+        "cpu", True, f"{cores()} cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}"
     )
     if not torch.cuda.is_available():
         yield Finding("gpu", False, "none that torch can use", f"torch {torch.__version__}; everything runs on the CPU as well")

@@ -97,7 +97,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
         *_kept(record),
         *([f"teacher asked about {record['teacher_images']:,} images"] if "teacher_images" in record else []),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
-        f"seconds {seconds['wall']:.1f}  ({spent})",
+        f"seconds {seconds['wall']:.1f}{f'  ({spent})' if spent else ''}",
     ]
 
 

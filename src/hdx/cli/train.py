@@ -26,20 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compose, check, run, print."""
+    from hdx.errors import ConfigError
+
     config = _common.config_from(args)
     if args.cfg:
         _check(config)
         _common.print_config(config, args.json)
         return 0
     if config["launcher.name"] != "local":
-        from hdx.errors import ConfigError
-
         name = config["launcher.name"]
         raise ConfigError(f"launcher={name}: hdx train runs here; hdx sweep takes the same words to {name}")
     from hdx.config.before import as_before
     from hdx.config.paths import absolute_in
+    from hdx.hardware import lacking_gpus
     from hdx.store.rundir import RunDir
 
+    if lacking := lacking_gpus(config.data):  # a record that a CPU made is no answer to accelerator=gpu
+        raise ConfigError(lacking)
     config = as_before(absolute_in(config))
     run_dir = RunDir.of(config["output_dir"], config.run_id)
     return go(config, run_dir, as_json=args.json, force=args.force, retry_failed=args.retry_failed)
@@ -50,7 +53,8 @@ def go(config: Config, run_dir: Any, *, as_json: bool, force: bool = False, retr
     stream = sys.stderr if as_json else sys.stdout
     record = None if force else run_dir.record()
     if record is not None:
-        print(f"run {config.run_id} is finished; this is its record (--force runs it again)", file=stream)
+        made = f", made on a {record['device']}" if record.get("device") and config["accelerator"] == "gpu" else ""
+        print(f"run {config.run_id} is finished; this is its record{made} (--force runs it again)", file=stream)
     else:
         record = _run(config, run_dir, stream, force, retry_failed)
     _show(record, as_json)

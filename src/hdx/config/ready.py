@@ -7,18 +7,18 @@ that installs it; a dataset's `looked_for` are the places under the folder of da
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hdx import registry
+from hdx import hardware, registry
 from hdx.config import source, teacher
 from hdx.config.paths import data_folder, located
 from hdx.config.schema import describe
 from hdx.errors import ConfigError, DataError
 from hdx.store.files import check_writable
 
-Check = Callable[[dict[str, Any]], Iterator[str]]
+Check = Callable[[dict[str, Any]], Iterable[str]]
 
 
 def check(data: dict[str, Any], *, makes_teachers: bool = False) -> None:
@@ -116,4 +116,4 @@ def _teacher(data: dict[str, Any]) -> Iterator[str]:
         yield line
 
 
-CHECKS: tuple[Check, ...] = (_packages, _files, _dataset, _protocol, _classify, _teacher)
+CHECKS: tuple[Check, ...] = (hardware.problems, _packages, _files, _dataset, _protocol, _classify, _teacher)

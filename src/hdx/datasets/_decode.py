@@ -18,6 +18,7 @@ from hdx.datasets._kinds import printable
 from hdx.datasets._levels import NoRange, Ranges, is_deep, levels_of
 from hdx.datasets._tree import Files, Unreadable
 from hdx.errors import DataError
+from hdx.hardware import cores
 
 MAX_PIXELS = 100_000_000
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
@@ -197,5 +198,4 @@ def unreadable(files: Files, reasons: Mapping[str, str], alone: str = "", advice
 
 def n_cores() -> int:
     """Cores this process may use, shared with the other ranks on the machine; at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
+    return max(1, min(8, cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))

@@ -17,6 +17,7 @@ from hdx.config.config import Config
 from hdx.engine import stop
 from hdx.engine.report import Report
 from hdx.errors import ConfigError, Interrupted, RunError
+from hdx.hardware import cores
 from hdx.store.lease import Lease, refuse_if_held
 from hdx.store.rundir import RunDir
 from hdx.store.trust import refuse_links
@@ -86,7 +87,7 @@ def _torchrun(config: Config, run_dir: RunDir, stream: TextIO, force: bool) -> t
     """
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={config['devices']}", *_meeting(config["nodes"])]
     environment = dict(os.environ)
-    threads = config["threads"] or max(1, (os.cpu_count() or 1) // config["devices"])
+    threads = config["threads"] or max(1, cores() // config["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     process = subprocess.Popen(
@@ -124,14 +125,8 @@ def _meeting(nodes: int) -> list[str]:
     """torchrun's rendezvous: alone on this node, or by MASTER_ADDR and the node's number."""
     if nodes == 1:
         return ["--standalone"]
-    number = os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID"))
-    address = os.environ.get("MASTER_ADDR")
-    if number is None or address is None:
-        raise ConfigError(
-            f"nodes={nodes}: expected MASTER_ADDR and NODE_RANK (or SLURM_NODEID) in the environment of each node, got neither; "
-            "start the same command once on every node with both set"
-        )
-    port = os.environ.get("MASTER_PORT", "29500")
+    number = os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID"))  # there, as `hardware.problems` saw to
+    address, port = os.environ["MASTER_ADDR"], os.environ.get("MASTER_PORT", "29500")
     return [f"--nnodes={nodes}", f"--node-rank={number}", f"--master-addr={address}", f"--master-port={port}"]
 
 

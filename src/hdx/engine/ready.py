@@ -43,5 +43,5 @@ def ready(data: dict[str, Any], device: str | None = None) -> Assembly:
 def rehearse(data: dict[str, Any]) -> None:
     """`ready` for a run whose ranks build their own parts: on the CPU, and nothing of it is kept. Raises: as `ready`."""
     device = check_devices(data)
-    ready({**data, "accelerator": "cpu"}, device)
+    ready({**data, "accelerator": "cpu", "devices": 1, "nodes": 1}, device)
     forget_datasets()

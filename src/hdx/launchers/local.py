@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hdx.config.identity import body_stays
 from hdx.errors import ConfigError
+from hdx.hardware import AGAIN, cores, oversubscribed, visible_gpus
 from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.launchers._dispatch import Dispatch, Hand
 from hdx.launchers._worker import Worker
@@ -39,6 +38,9 @@ class Local(Launcher):
         at_most = bodies_to_train(tasks)
         seats, threads = seats_of(self.workers or at_most, self.threads_per_worker, gpus, ranks, cores())
         shares = shares_of(gpus, ranks, seats)
+        if not gpus and not oversubscribed() and seats > cores():
+            what = f"expected at most {cores()} (cores here), got {seats}"
+            raise ConfigError(f"launcher.workers: {what}; {AGAIN}=1 starts them all the same")
         seats = min(seats, rules.max_parallel or seats)
 
         def start(seat: int, hear: Callable[[Any, dict[str, Any] | None], None]) -> Hand:
@@ -55,23 +57,6 @@ def bodies_to_train(tasks: Sequence[Task]) -> int | None:
         return None
     bodies = len({task.body for task in tasks})
     return bodies if bodies < min(MOST, cores()) else None
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; found without torch."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(number) for number, _ in enumerate(line for line in found.splitlines() if line.startswith("GPU "))]
 
 
 def seats_of(workers: int | None, threads: int | None, gpus: list[str], ranks: int, n_cores: int) -> tuple[int, int]:

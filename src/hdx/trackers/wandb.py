@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 from hdx.errors import ConfigError
 from hdx.trackers._base import Tracker
+
+MODES = ("disabled", "offline", "online")  # each sends more than the one before
+OTHER_NAMES = {"dryrun": "offline", "run": "online"}  # which wandb had first, and still reads
+
+
+def quieter(mode: Literal["offline", "online", "disabled"] | None, said: str) -> Literal["offline", "online", "disabled"]:
+    """The mode of a run: of the option and $WANDB_MODE the one that sends less; offline where neither is given.
+
+    Raises: ConfigError for a $WANDB_MODE that is none.
+    """
+    word = OTHER_NAMES.get(said.strip().lower(), said.strip().lower())
+    if word not in ("", *MODES):
+        raise ConfigError(f"WANDB_MODE={said}: expected one of {', '.join((*MODES, *OTHER_NAMES))}")
+    given: list[Any] = [name for name in MODES if name in (mode, word)]
+    return given[0] if given else "offline"
 
 
 class WandbTracker(Tracker):
@@ -22,7 +38,8 @@ class WandbTracker(Tracker):
         run_dir: the run directory.
         config: the resolved config.
         run_id: becomes wandb's id and name.
-        mode: offline writes files only, online sends them too, disabled does neither.
+        mode: offline writes files only, online sends them too, disabled does neither; null follows $WANDB_MODE, and is offline
+            without it. Where both are given, the one that sends less holds.
         project: wandb's project.
         entity: wandb's user or team; null is the account's default.
     """
@@ -35,11 +52,12 @@ class WandbTracker(Tracker):
         config: dict[str, Any],
         run_id: str,
         *,
-        mode: Literal["offline", "online", "disabled"] = "offline",
+        mode: Literal["offline", "online", "disabled"] | None = None,
         project: str = "hdx",
         entity: str | None = None,
     ) -> None:
         super().__init__(run_dir, config, run_id)
+        mode = quieter(mode, os.environ.get("WANDB_MODE", ""))
         try:
             import wandb
 

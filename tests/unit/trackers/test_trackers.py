@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hdx.errors import ConfigError
 from hdx.trackers.csv import CsvTracker
 from hdx.trackers.tensorboard import TensorBoardTracker
-from hdx.trackers.wandb import WandbTracker
+from hdx.trackers.wandb import WandbTracker, quieter
 
 
 def table(folder) -> list[dict[str, str]]:
@@ -95,3 +97,37 @@ def test_wandb_missing_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=r"tracker=wandb \(mode offline\) cannot start.*tracker=csv"):
         WandbTracker(tmp_path, {}, "r")
+
+
+@pytest.mark.parametrize(
+    ("option", "said", "mode"),
+    [
+        (None, "", "offline"),
+        (None, "disabled", "disabled"),
+        (None, "online", "online"),
+        (None, "dryrun", "offline"),
+        (None, "run", "online"),
+        ("offline", "disabled", "disabled"),
+        ("online", "disabled", "disabled"),
+        ("online", "offline", "offline"),
+        ("online", "dryrun", "offline"),
+        ("offline", "online", "offline"),
+        ("disabled", "online", "disabled"),
+        ("online", " Online ", "online"),
+    ],
+)
+def test_what_sends_less_holds(option: Any, said: str, mode: str) -> None:
+    assert quieter(option, said) == mode
+
+
+def test_a_mode_of_wandb_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="WANDB_MODE=ofline: expected one of disabled, offline, online, dryrun, run"):
+        quieter(None, "ofline")
+
+
+def test_disabled_by_the_environment_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    tracker = WandbTracker(tmp_path, {}, "exp/00000000-s0")
+    tracker.log({"acc": 0.5}, step=0)
+    tracker.close({"acc_last": 0.5})
+    assert list(tmp_path.iterdir()) == []
