@@ -1,14 +1,15 @@
 """kill -9 at random moments: does a run that is resumed end bit-equal to one that nobody disturbed?
 
     python scripts/bench/kill.py [N=30] [--exp fsa_film,finetune] [--seed 0] [--save [--name kill]]
-    python scripts/bench/kill.py 30 --exp simclr,byol,lp_ft,prune,condense --save --name kill_phases
+    python scripts/bench/kill.py 6 --inside --exp simclr,byol,lp_ft,prune,condense --save --name kill_phases
 
 The second line is of phases with several views, modules beside, two optimisers, a recipe of their own, and of work without
 gradients.
 
 Each kill gets a run of its own, in an empty output_dir: the moments are drawn one from each N-th part of the time that
-the undisturbed run takes, imports included. After the kill the run is resumed to its end, and predictions, accuracies and
-the last checkpoint are compared bit by bit.
+the undisturbed run takes, imports included; with --inside of the time between its first checkpoint inside a phase and the commit
+of its last session. After the kill the run is resumed to its end, and predictions, accuracies and the last checkpoint are
+compared bit by bit.
 """
 
 from __future__ import annotations
@@ -64,9 +65,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def kill_after(arguments: list[str], seconds: float) -> bool:
-    """Start a command and kill -9 it. Returns: whether it was still running."""
+def kill_after(arguments: list[str], seconds: float, inside: Path | None = None) -> bool:
+    """Start a command and kill -9 it, `seconds` after its start or, with the output_dir `inside`, after its first checkpoint in a
+    phase. Returns: whether it was still running."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    while inside is not None and process.poll() is None and not in_phase(inside):
+        time.sleep(0.005)
     try:
         process.wait(seconds)
         return False
@@ -74,6 +78,23 @@ def kill_after(arguments: list[str], seconds: float) -> bool:
         process.kill()
         process.wait()
         return True
+
+
+def in_phase(output_dir: Path) -> bool:
+    """Whether the run under `output_dir` has a checkpoint inside a phase."""
+    return next(output_dir.glob("runs/*/*/checkpoint/phase-*.pt"), None) is not None
+
+
+def seconds_inside(arguments: list[str], output_dir: Path) -> float:
+    """Seconds that a command has a checkpoint inside a phase on disk."""
+    process, total, last = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=environment()), 0.0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.005)
+        now = time.monotonic()
+        total, last = total + (now - last) * in_phase(output_dir), now
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+    return total
 
 
 def only_run(output_dir: Path) -> Path | None:
@@ -121,10 +142,10 @@ def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> lis
     return wrong
 
 
-def one_kill(exp: str, seconds: float, folder: Path, undisturbed: dict[str, np.ndarray]) -> tuple[str, list[str]]:
+def one_kill(exp: str, seconds: float, folder: Path, undisturbed: dict[str, np.ndarray], inside: bool) -> tuple[str, list[str]]:
     """Kill, resume, compare. Returns: where it was killed, and what differs."""
     shutil.rmtree(folder, ignore_errors=True)
-    kill_after(command(exp, folder), seconds)
+    kill_after(command(exp, folder), seconds, folder if inside else None)
     run_dir = only_run(folder)
     place = where(run_dir)
     again = command(exp, folder) if run_dir is None else [sys.executable, "-m", "hdx.cli.main", "resume", str(run_dir)]
@@ -134,20 +155,22 @@ def one_kill(exp: str, seconds: float, folder: Path, undisturbed: dict[str, np.n
     return place, differences(undisturbed, results(finished))
 
 
-def bench(exp: str, n: int, seed: int, folder: Path) -> str:
+def bench(exp: str, n: int, seed: int, folder: Path, inside: bool) -> str:
     """A Markdown table of n kills of one preset."""
-    seconds = run(command(exp, folder / "a"))
+    whole = command(exp, folder / "a")
+    seconds = seconds_inside(whole, folder / "a") if inside else run(whole)
     reference = only_run(folder / "a")
     assert reference is not None
     undisturbed = results(reference)
     draw, lines, equal = random.Random(f"{seed}/{exp}"), [], 0
     for number in range(n):
         moment = seconds * (number + draw.random()) / n
-        place, wrong = one_kill(exp, moment, folder / "b", undisturbed)
+        place, wrong = one_kill(exp, moment, folder / "b", undisturbed, inside)
         equal += not wrong
         lines.append(f"| {number + 1} | {moment:.2f} | {place} | {'yes' if not wrong else 'no: ' + ', '.join(wrong[:3])} |")
         print(lines[-1], file=sys.stderr, flush=True)
-    head = f"{exp}: {equal} of {n} bit-equal ({len(undisturbed)} arrays each; undisturbed run {seconds:.1f} s)"
+    what = f"undisturbed {'phases' if inside else 'run'} {seconds:.1f} s"
+    head = f"{exp}: {equal} of {n} bit-equal ({len(undisturbed)} arrays each; {what})"
     return "\n".join([head, "", "| kill | after s | where | bit-equal |", "| --- | --- | --- | --- |", *lines])
 
 
@@ -157,6 +180,7 @@ def main() -> int:
     parser.add_argument("n", nargs="?", type=int, default=30, help="kills of each preset")
     parser.add_argument("--exp", default="fsa_film,finetune")
     parser.add_argument("--body", default="", help="words for the body (default: the preset's, drawn at random)")
+    parser.add_argument("--inside", action="store_true", help="kill inside phases only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", action="store_true", help="keep the tables in results/NAME.md")
     parser.add_argument("--name", default="kill", help="of the results (default: kill)")
@@ -166,7 +190,7 @@ def main() -> int:
         if not args.body and exp in ("fsa_film", "finetune", "lp_ft", "prune"):  # the others draw their body anyhow
             WORDS[exp].append("backbone.pretrained=false")
     with tempfile.TemporaryDirectory() as folder:
-        tables = [bench(exp, args.n, args.seed, Path(folder) / exp) for exp in args.exp.split(",")]
+        tables = [bench(exp, args.n, args.seed, Path(folder) / exp, args.inside) for exp in args.exp.split(",")]
     from _common import publish
 
     publish(args.name, "kill -9 and resume", tables, args.save)
