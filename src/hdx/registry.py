@@ -35,6 +35,7 @@ CONTRACTS: dict[str, str] = {
     "teacher": "hdx.teachers._base:Teacher",
     "loss": "hdx.losses._base:Loss",
     "trainer": "hdx.trainers.recipe:Recipe",
+    "augment": "hdx.augments._base:Augmentation",
     "ops": "hdx.ops.options:Ops",
     "tracker": "hdx.trackers._base:Tracker",
     "launcher": "hdx.launchers._base:Launcher",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from hdx.rules import Rule
 
 
 class View(Protocol):
@@ -44,11 +46,14 @@ class Mix(Protocol):
 class Augmentation(ABC):
     """How the images of a gradient phase are seen: one view each, several for methods that compare views, or mixed in pairs.
 
-    Attributes:
-        n_views: how many; a method of labels takes one.
+    Facts, read from source (`hdx.config.facts`):
+        shows: whether an image is seen once, as methods of labels take it, or several times at once.
+        mixes: whether images and targets are made of several samples each.
     """
 
-    n_views: ClassVar[int] = 1
+    shows: ClassVar[Literal["one", "several"]] = "one"
+    mixes: ClassVar[bool] = False
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     @abstractmethod
     def views(self, size: int) -> tuple[View, ...]:

@@ -20,7 +20,7 @@ class Barlow(Augmentation):
         blur, solarize: probabilities in the first and in the second view.
     """
 
-    n_views = 2
+    shows = "several"
 
     def __init__(
         self,

@@ -20,6 +20,8 @@ class Cutmix(FlipCrop):
         border, hflip, vflip, area, degrees, erase: as in augment=flip_crop.
     """
 
+    mixes = True
+
     def __init__(
         self,
         *,

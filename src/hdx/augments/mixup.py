@@ -18,6 +18,8 @@ class Mixup(FlipCrop):
         border, hflip, vflip, area, degrees, erase: as in augment=flip_crop.
     """
 
+    mixes = True
+
     def __init__(
         self,
         *,

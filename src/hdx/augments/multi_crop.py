@@ -23,7 +23,7 @@ class MultiCrop(Augmentation):
         jitter, grey, blur: probabilities.
     """
 
-    n_views = 0  # the options say how many
+    shows = "several"
 
     def __init__(
         self,

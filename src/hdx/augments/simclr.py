@@ -21,7 +21,7 @@ class SimClr(Augmentation):
         jitter, grey, blur: probabilities; the paper leaves blur out on CIFAR.
     """
 
-    n_views = 2
+    shows = "several"
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ GROUPS = {
     "protocol": "how data arrives and how it is scored",
     "teacher": "the frozen model that a student learns from",
     "loss": "what the gradient phase minimises",
+    "augment": "how training sees an image: crops, colours, several views, mixtures",
     "trainer": "optimiser, schedule, batch size, epochs",
     "ops": "which form the hot kernels take",
     "tracker": "where metrics are logged",

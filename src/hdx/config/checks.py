@@ -147,6 +147,32 @@ def _augmentation_of_cached_features(chosen: Chosen) -> str | None:
 
 
 @check
+def _augment(chosen: Chosen) -> str | None:
+    augment, method = chosen.name("augment"), chosen.name("method")
+    if augment == "none":
+        return None
+    if listed := chosen.option("trainer", "augment"):
+        return f"augment={augment} beside trainer.augment=[{','.join(listed)}]: two augmentations of one image; leave one out"
+    if chosen("method", "trains_in") == "never":
+        return f"augment={augment} has no effect with method={method}, which trains on features as they are: take augment=none"
+    if chosen("method", "trains_in") == "episodes":
+        return f"augment={augment} has no effect with method={method}, which takes the list trainer.augment: take augment=none"
+    if chosen("augment", "shows") == "several" and chosen("method", "sees") == "one":
+        return f"augment={augment} shows an image several times, and method={method} looks once: take augment=flip_crop"
+    if chosen("augment", "mixes") and not chosen("method", "takes_targets"):
+        return f"augment={augment} mixes labels, which the losses of method={method} do not take: take augment=flip_crop"
+    return None
+
+
+@check
+def _crops_of_nothing(chosen: Chosen) -> str | None:
+    crops = chosen.option("trainer", "crops")
+    if crops is None or chosen.option("trainer", "augment") or chosen.name("augment") != "none":
+        return None
+    return f"trainer.crops={crops} stores crops that trainer.augment=[] does not make: name augmentations, or leave it out"
+
+
+@check
 def _loss_of_no_training(chosen: Chosen) -> str | None:
     if chosen.trains_something:
         return None

@@ -16,6 +16,8 @@ from hdx.config.teacher import teacher_config
 from hdx.errors import ConfigError
 from hdx.store.trust import check_identity
 
+LATER_GROUPS = {"launcher": "local", "memory": "none", "ops": "default", "teacher": "none", "augment": "none"}
+"""Groups that came after the first saved configs, with what runs did before."""
 _MISSING = "???"  # how a config file says that a value must be given
 
 
@@ -49,14 +51,9 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
     contents = data.pop("contents", None) or {}
     check_identity(str(exp), str(group), path)
-    if "launcher" not in data:  # saved before runs knew who started them
-        data["launcher"] = defaults("launcher", "local")
-    if "memory" not in data:  # saved before there were memories
-        data["memory"] = defaults("memory", "none")
-    if "ops" not in data:  # saved before there was a choice
-        data["ops"] = defaults("ops", "default")
-    if "teacher" not in data:  # saved before there were teachers
-        data["teacher"] = defaults("teacher", "none")
+    for added, usual in LATER_GROUPS.items():
+        if added not in data:
+            data[added] = defaults(added, usual)
     places = {key: str(path) for key, _ in inert.flatten(data)}
     if offences := list(inert.offences(data)):
         raise ConfigError([f"{key}: {why}  (set in: {path})" for key, why in offences])

@@ -134,6 +134,7 @@ def assemble(config: dict[str, Any], teacher: TeacherOf | None = None) -> Assemb
         registry.build("trainer", config["trainer"]),
         registry.build("memory", config["memory"]),
         taught,
+        registry.build("augment", config["augment"]),
         tuple(dataset.classes),
         dataset.train.image_shape,
     )

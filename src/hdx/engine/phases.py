@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
 from hdx.augments._base import View
 from hdx.augments._named import Augment
@@ -85,7 +87,10 @@ class Phases:
         names, sizes = recipe.augment, [self.method.body.transform.resize_to]
         if taught and self.teacher is not None:
             sizes.append(self.teacher.body.transform.resize_to)
-        return Augment(names, max(sizes)) if names else None
+        if names:
+            return Augment(names, max(sizes))
+        views = self.method.parts.augment.views(max(sizes))
+        return views[0] if len(views) == 1 else None  # several are the method's to show
 
     def fit(self, session: Session, number: int, phase: Phase, digest: str) -> float | None:
         """Train a phase, or take over what another run trained. Returns: the last epoch's mean loss.
@@ -103,8 +108,10 @@ class Phases:
         if phase.raw and self.outputs is not None:
             names = [self.dataset.classes[label] for label in phase.classes]
             self.method.teaching = Teaching(self.outputs, names, phase.indices)
+        if self.method.takes_targets and phase.inputs == "images" and (mix := self.method.parts.augment.mix()) is not None:
+            phase.targets, phase.mix = partial(one_hot, num_classes=len(phase.classes)), mix
         if phase.targets is not None and not isinstance(phase.targets, torch.Tensor):
-            phase.targets = phase.targets(torch.from_numpy(labels))
+            phase.targets = phase.targets(torch.from_numpy(labels)).float()
         loader = self._loader(session, number, phase, source, labels)
         loss = self._outcome(session, number, phase, digest, labels, loader)
         if phase.finish is not None:

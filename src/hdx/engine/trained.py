@@ -66,7 +66,7 @@ class TrainedBodies:
             "body": body,
             "samples": [images.samples_digest(phase.indices), digest.of_arrays(labels)],
             "classifier": [repr(phase.classifier), _digest(phase.classifier)],
-            **{group: identity.component(config, group) for group in ("adapter", "method", "loss")},
+            **{group: identity.component(config, group) for group in ("adapter", "method", "loss", "augment")},
             "trainer": _recipe(config),
             "seed": [train_seed(config), *parts],
             "device": str(next(method.body.parameters()).device.type),

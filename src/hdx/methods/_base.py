@@ -81,6 +81,8 @@ class Method(nn.Module):
         sees_all: whether it trains on data of all sessions, as often as it likes: a bound.
         needs_unlabelled: whether it has no meaning without rows whose labels are hidden.
         needs_text: whether it needs vectors of the classes' names.
+        sees: whether it looks at one view of an image, or at several.
+        takes_targets: whether its losses take soft targets, so that samples may be mixed.
         keeps_previous: whether `previous` is kept.
         taps: blocks of the backbone whose outputs the method reads, by `Body.tapped`.
     """
@@ -96,6 +98,8 @@ class Method(nn.Module):
     needs_unlabelled: ClassVar[bool] = False
     needs_text: ClassVar[bool] = False
     keeps_previous: ClassVar[bool] = False
+    sees: ClassVar[Literal["one", "several"]] = "one"
+    takes_targets: ClassVar[bool] = False
     taps: ClassVar[tuple[Tap, ...]] = ()
     resets_head: bool = False
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hdx.augments._base import Augmentation
+from hdx.augments.none import NoAugmentation
 from hdx.body import Body
 from hdx.heads._base import Head
 from hdx.losses._base import Loss
@@ -23,6 +25,7 @@ class Parts:
         loss: of a batch; recipe: of a phase that has none of its own.
         memory: of earlier sessions' samples, empty.
         teacher: a frozen model, on the run's device; None for a run without one.
+        augment: how images of a phase are seen, where the recipe's list says nothing.
         classes: names of the dataset's classes, in the order of its labels.
         image_shape: (C, H, W) of its images.
     """
@@ -33,5 +36,6 @@ class Parts:
     recipe: Recipe
     memory: Memory = field(default_factory=NoMemory)
     teacher: Teacher | None = None
+    augment: Augmentation = field(default_factory=NoAugmentation)
     classes: tuple[str, ...] = ()
     image_shape: tuple[int, int, int] = (3, 32, 32)

@@ -17,13 +17,15 @@ class SelfSupervised(Method):
     """The body trains with a projector in the first session and is then frozen; the projector is thrown away.
 
     Labels have no say in the body; rows whose labels are hidden train along. The head is then solved, or trained by gradient, on
-    features of the frozen body. `trainer.augment` makes the two views.
+    features of the frozen body. `augment` makes the views, of which the first
+    two are compared; one of a single view, as the list `trainer.augment` is, is looked through twice.
 
     Args:
         hidden, out: widths of the projector's hidden layer and of the embeddings.
     """
 
     trains_in = "first"
+    sees = "several"
 
     def __init__(self, parts: Parts, *, hidden: int, out: int) -> None:
         super().__init__(parts)
@@ -31,10 +33,9 @@ class SelfSupervised(Method):
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
         """Raises: ConfigError without augmentation: both views would be the same, and the task solved before it begins."""
-        if not self.recipe.augment:
+        if not self.recipe.augment and not self.parts.augment.views(1):
             raise ConfigError(
-                f"method={self.name} compares two views of an image, and with trainer.augment=[] they are the same: "
-                "take trainer.augment=[resized_crop,hflip,jitter]"
+                f"method={self.name} compares two views of an image, and with augment=none they are the same: take augment=simclr"
             )
 
     @property
@@ -50,8 +51,9 @@ class SelfSupervised(Method):
         """The body and what `make_projector` gives, on all images of the session."""
         hidden = session.unlabelled if session.unlabelled is not None else np.zeros(0, np.int64)
         phase = self.body_phase(np.concatenate([session.train, hidden]), session.new_classes, self.make_projector())
-        view = Augment(self.recipe.augment, self.body.transform.resize_to)
-        phase.views = (view, view)
+        size = self.body.transform.resize_to
+        found = (Augment(self.recipe.augment, size),) if self.recipe.augment else self.parts.augment.views(size)
+        phase.views = found if len(found) > 1 else found * 2
         return phase
 
     def make_projector(self) -> nn.Module:
@@ -60,7 +62,7 @@ class SelfSupervised(Method):
 
     def both(self, batch: Batch, embed: nn.Module) -> tuple[Tensor, Tensor]:
         """Embeddings [B, out] of the two views, in one pass: a batch norm sees them together."""
-        one, other = batch.views
+        one, other = batch.views[:2]
         found = embed(torch.cat([one.inputs, other.inputs]))
         return found[: len(one.inputs)], found[len(one.inputs) :]
 

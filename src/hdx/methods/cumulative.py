@@ -30,6 +30,7 @@ class Cumulative(Method):
     """
 
     trains_in = "every"
+    takes_targets = True
     trains_head = True
     sees_all = True
     resets_head = True

@@ -34,6 +34,8 @@ class CutMix(Finetune):
         dropout: probability before the temporary head of a body whose own head is solved.
     """
 
+    takes_targets = False  # it mixes itself
+
     def __init__(
         self,
         parts: Parts,

@@ -12,7 +12,7 @@ from hdx.methods._parts import Parts
 from hdx.methods._temporary import OF_ANOTHER_HEAD, temporary_classifier
 from hdx.options import Fraction
 from hdx.protocols._base import Session
-from hdx.rules import Rule, only_when
+from hdx.rules import Rule, only_when, refuse
 
 
 class Finetune(Method):
@@ -37,6 +37,7 @@ class Finetune(Method):
     """
 
     trains_in = "every"
+    takes_targets = True
     trains_head = True
     rules: ClassVar[tuple[Rule, ...]] = (
         only_when(
@@ -44,6 +45,10 @@ class Finetune(Method):
             {"head.kind": "gradient"},
             why="masks the logits of a trained head, and {head} is solved",
             fix="take head=linear",
+        ),
+        refuse(
+            {"augment.mixes": True, "mask": "old"},
+            say="{mask} takes labels and not the mixed targets of {augment}: take mask=none",
         ),
         only_when("dropout", {"head.kind": ("statistics", "episode")}, why=OF_ANOTHER_HEAD, fix="take head=lda"),
     )

@@ -38,6 +38,7 @@ class FirstSession(Method):
     """
 
     trains_in = "first"
+    takes_targets = True
     rules = (
         only_when("head_start", classifier="linear", why="sets a linear classifier, not {classifier}"),
         only_when("scale", classifier="cosine"),

@@ -8,7 +8,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("dataset", "backbone", "pool", "adapter", "head", "method", "memory", "protocol", "teacher", "loss", "trainer")
+GROUPS = (
+    "dataset",
+    "backbone",
+    "pool",
+    "adapter",
+    "head",
+    "method",
+    "memory",
+    "protocol",
+    "teacher",
+    "loss",
+    "trainer",
+    "augment",
+)
 COUNTS = ("trainable_parameters", "head_parameters", "images_forwarded", "images_trained", "classes", "image_size", "ranks")
 MAX_BYTES = 64 * 2**20  # a stranger's file must not fill the memory
 _NAME = re.compile(r"([0-9a-f]{8})-s(\d+)")

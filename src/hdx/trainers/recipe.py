@@ -50,7 +50,6 @@ class Recipe:
         only_when("gamma", schedule="multistep"),
         only_when("milestones", schedule="multistep"),
         only_when("crop_seed", crops=ANY, why="is of stored crops, and {crops} stores none", fix="give trainer.crops=K"),
-        only_when("crops", augment=ANY, why="stores crops that trainer.augment=[] does not make", fix="name augmentations"),
         only_when(
             "crops",
             {"method.trains_in": ("never", "first", "every")},
