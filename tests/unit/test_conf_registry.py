@@ -229,6 +229,8 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
+    if group == "augment" and name != "none":
+        beside = ["adapter=full", f"method={'simclr' if fact('augment', name, 'shows') == 'several' else 'finetune'}"]
     if group == "head" and fact("head", name, "kind") == "episode":
         beside = ["protocol=episodic"]
     if group == "adapter" and fact("adapter", name, "layout") == "tokens":

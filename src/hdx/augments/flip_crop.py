@@ -15,7 +15,8 @@ class FlipCrop(Augmentation):
 
     Args:
         border: on each side, as a share of it; 0 shifts nothing.
-        hflip: probability of a flip from left to right; vflip: upside down.
+        hflip: probability of a flip from left to right.
+        vflip: probability of a flip upside down.
         area: smallest share of the area that a resized crop keeps; null crops and resizes nothing, 0.08 is ImageNet's usual.
         degrees: rotation, drawn evenly within both signs of it.
         erase: probability of a box of one colour over 2 to 33 % of the image (Zhong et al. 2020).

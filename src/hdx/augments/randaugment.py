@@ -19,7 +19,8 @@ class RandAugment(FlipCrop):
     Args:
         n: operations an image.
         magnitude: strength, of 30.
-        border, hflip, vflip, area, degrees, erase: before (`erase`: after) the operations, as in augment=flip_crop.
+        border, hflip, vflip, area, degrees: before that, as in augment=flip_crop.
+        erase: after it, as in augment=flip_crop.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ class Trivial(FlipCrop):
         translations of at most 32 pixels are a share here, of images of 224.
 
     Args:
-        border, hflip, vflip, area, degrees, erase: before (`erase`: after) the operation, as in augment=flip_crop.
+        border, hflip, vflip, area, degrees: before that, as in augment=flip_crop.
+        erase: after it, as in augment=flip_crop.
     """
 
     def __init__(

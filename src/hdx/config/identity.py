@@ -96,7 +96,16 @@ def body_key(data: dict[str, Any]) -> str:
     names = ("order_seed", "shot_seed", "train_seed", "label_seed")
     seeds = {name: data["seed"] if protocol.get(name) is None else protocol[name] for name in names}
     if not stays:
-        parts = ("method", "memory", "protocol", "trainer", "augment", "loss", "teacher", *(() if body_shared(data) else ("head",)))
+        parts = (
+            "method",
+            "memory",
+            "protocol",
+            "trainer",
+            "augment",
+            "loss",
+            "teacher",
+            *(() if body_shared(data) else ("head",)),
+        )
         kept |= {key: component(data, key, scoring=False) for key in parts} | {"seeds": seeds}
     elif not (backbone.get("pretrained") or backbone.get("checkpoint")):
         kept |= {"seeds": seeds["train_seed"]}
