@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -96,13 +97,23 @@ class Body(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D] float32 of transformed images [B, 3, S, S]."""
-        images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
         with self._saved():
-            return self.pool(self.tokens(images)).float()
+            return self.pooled(self.tokens(images))
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """Features [B, D] float32 of what `tokens` gives."""
+        return self.pool(tokens).float()
 
     def tokens(self, images: Tensor) -> Tensor:
         """What the pool sees of transformed images [B, 3, S, S]: a map [B, D, h, w] or tokens [B, T, D]."""
+        images = images.contiguous(memory_format=self.memory_format)  # type: ignore[call-overload]
         return self.backbone(images) if self.adapter is None else self.adapter(self.backbone, images)
+
+    @property
+    def only_pool_trains(self) -> bool:
+        """Whether what trains of the body is its pool's, so that what the pool sees never changes."""
+        own = {id(parameter) for parameter in self.pool.parameters()}
+        return bool(self.trainable) and all(id(parameter) in own for parameter in self.trainable)
 
     def tapped(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, dict[Tap, Tensor]]:
         """`forward`, and by tap what that block of the backbone gives on the way: a map [B, D', h, w] or tokens [B, T, D'].
@@ -160,13 +171,7 @@ class Body(nn.Module):
     def digest(self) -> str:
         """Hex sha256 of every weight and statistic, the transform and the precision: equal digests give equal features."""
         views = {"views": self.views} if self.views > 1 else {}
-        digest = hashlib.sha256(of_json(self.spec | views).encode())
-        for name, value in sorted(self.state_dict().items()):
-            if name.endswith("num_batches_tracked"):
-                continue  # counts steps, changes no output
-            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return _digest(self.spec | views, self.state_dict())
 
     def changed_state(self) -> dict[str, Tensor]:
         """What a method may have changed: trainable parameters, those in `changed` and all buffers, by name."""
@@ -194,6 +199,52 @@ class Body(nn.Module):
 def _hear(found: dict[Tap, Tensor], tap: Tap, channels: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
     last = output.ndim == 4 and output.shape[1] != channels
     found[tap] = output.permute(0, 3, 1, 2) if last else output
+
+
+class Unpooled:
+    """A body before its pool, as the features bank extracts from it: an image's map or tokens, as a row of numbers.
+
+    Args:
+        body: in eval mode.
+
+    Attributes:
+        shape: [D, h, w] of an image's map, or [T, D] of its tokens; n_embedded: numbers in it.
+        spec: the body's, without the pool.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        size = body.transform.size
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, size, size, device=next(body.parameters()).device)
+            self.shape = tuple(body.tokens(blank).shape[1:])
+        self.n_embedded = math.prod(self.shape)
+        self.spec = {key: value for key, value in body.spec.items() if key != "pool"} | {"unpooled": list(self.shape)}
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Tensor:
+        """[B, n_embedded] float32 of raw uint8 images [B, C, h, w] on the body's device."""
+        with self.body.autocast(images.device):
+            return self.body.tokens(self.body.transform(images)).float().flatten(1)
+
+    def rows(self, images: Tensor, size: int) -> Tensor:
+        """As `embed`, of any number of images, forwarded `size` at a time (see `full_batches`)."""
+        return torch.cat([self.embed(batch)[:n] for batch, n in full_batches(images, size)])
+
+    def digest(self) -> str:
+        """As the body's, without its pool: bodies that differ in their pools share what these see."""
+        state = self.body.state_dict()
+        return _digest(self.spec, {name: value for name, value in state.items() if not name.startswith("pool.")})
+
+
+def _digest(spec: dict[str, Any], state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(of_json(spec).encode())
+    for name, value in sorted(state.items()):
+        if name.endswith("num_batches_tracked"):
+            continue  # counts steps, changes no output
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class _Network(nn.Module):

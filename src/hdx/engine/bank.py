@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hdx.body import Body
+from hdx.body import Body, Unpooled
 from hdx.datasets._base import ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine._rows import Rows
@@ -39,11 +39,13 @@ class Bank:
         self.forwarded = 0
         self._entries: dict[tuple[str, str], Rows] = {}
 
-    def get(self, body: Body, digest: str, images: ImageSet, indices: np.ndarray, soon: np.ndarray = NONE) -> np.ndarray:
+    def get(
+        self, body: Body | Unpooled, digest: str, images: ImageSet, indices: np.ndarray, soon: np.ndarray = NONE
+    ) -> np.ndarray:
         """Features [len(indices), D] float32 of rows `indices`, extracting what is not there.
 
         Args:
-            body: in eval mode on `device`, with this `digest`.
+            body: in eval mode on `device`, with this `digest`; before its pool, rows are [n_embedded] of its maps or tokens.
             soon: rows that the same body state will be asked for later; they fill the last batch, so that none is padded in vain.
         """
         entry = self._entry(digest, images, body)
@@ -56,7 +58,7 @@ class Bank:
             )
         return entry.rows[indices].astype(np.float32)
 
-    def _entry(self, digest: str, images: ImageSet, body: Body) -> Rows:
+    def _entry(self, digest: str, images: ImageSet, body: Body | Unpooled) -> Rows:
         key = (digest, images.digest)
         if key not in self._entries:
             folder = self.root / digest[:32] / f"{images.digest[:32]}-{self.dtype.name}"
@@ -75,7 +77,7 @@ class Bank:
         later = np.setdiff1d(soon, missing)
         return np.concatenate([missing, _agreed(later[~entry.valid(later)], n_rows)[:room]]) if len(later) else missing
 
-    def _extract(self, body: Body, entry: Rows, images: ImageSet, rows: np.ndarray) -> None:
+    def _extract(self, body: Body | Unpooled, entry: Rows, images: ImageSet, rows: np.ndarray) -> None:
         parts = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
         mine = parts[ranks.rank() :: ranks.world()]
         for part, batch in zip(mine, images.batches(mine, self.device)):

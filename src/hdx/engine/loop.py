@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdx.body import Unpooled
 from hdx.config import inputs
 from hdx.config.config import Config
 from hdx.datasets._base import Dataset, ImageSet
@@ -55,7 +56,7 @@ class Loop:
         self.assembly = assembly
         self.body, self.head = assembly.method.body, assembly.method.head
         self.labels = known_labels(self.dataset, self.sessions)
-        self.phases = Phases(config, assembly, run_dir, trained, self.labels, self._features_of, report)
+        self.phases = Phases(config, assembly, run_dir, trained, self.labels, self._features_of, self._tokens_of, report)
         self.digest = self.body.digest()
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
@@ -173,7 +174,7 @@ class Loop:
             else:
                 with self._timed("adapt"):
                     loss = self.phases.fit(session, number, each, self.digest)
-            if each.changes_body if isinstance(each, Work) else each.inputs == "images":
+            if each.changes_body if isinstance(each, Work) else each.inputs != "features":
                 self.digest = self.body.digest()
             self._seed("phase", session, number)  # what the next one draws while it is made
         return loss
@@ -203,14 +204,14 @@ class Loop:
             return self._features("train", indices, session)
         return self._extracted(images, indices, np.zeros(0, np.int64))
 
+    def _tokens_of(self, images: ImageSet, indices: np.ndarray, session: int) -> np.ndarray:
+        """What the pool sees of rows: maps [N, D, h, w] or tokens [N, T, D]."""
+        before = Unpooled(self.body)
+        rows = self.bank.get(before, before.digest(), images, indices)
+        return _finite(rows).reshape(len(indices), *before.shape)
+
     def _extracted(self, images: ImageSet, indices: np.ndarray, soon: np.ndarray) -> np.ndarray:
-        features = self.bank.get(self.body, self.digest, images, indices, soon)
-        if not np.isfinite(features).all():
-            raise RunError(
-                f"{int((~np.isfinite(features)).any(1).sum())} of {len(features)} feature vectors hold NaN or infinity: the body "
-                "diverged or its precision overflowed; try a smaller trainer.lr, precision=32 or feature_dtype=float32"
-            )
-        return features
+        return _finite(self.bank.get(self.body, self.digest, images, indices, soon))
 
     def _update(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Each rank takes in its chunks, then the ranks merge."""
@@ -287,3 +288,13 @@ def known_labels(dataset: Dataset, sessions: list[Session]) -> np.ndarray:
         if session.unlabelled is not None:
             labels[session.unlabelled] = -1
     return labels
+
+
+def _finite(features: np.ndarray) -> np.ndarray:
+    """Features [N, W]. Raises: RunError where some are not finite."""
+    if not np.isfinite(features).all():
+        raise RunError(
+            f"{int((~np.isfinite(features)).any(1).sum())} of {len(features)} feature vectors hold NaN or infinity: the body "
+            "diverged or its precision overflowed; try a smaller trainer.lr, precision=32 or feature_dtype=float32"
+        )
+    return features

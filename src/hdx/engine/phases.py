@@ -30,7 +30,7 @@ from hdx.store.rundir import RunDir
 from hdx.trainers.recipe import Recipe
 
 Features = Callable[[Any, np.ndarray, int], np.ndarray]
-"""An image set, rows of it and a session's index to features [N, D] of the body as it is."""
+"""An image set, rows of it and a session's index to features [N, D] of the body as it is, or to what its pool sees."""
 
 
 class Phases:
@@ -41,7 +41,7 @@ class Phases:
         run_dir: where checkpoints inside phases lie.
         bodies: that other runs trained.
         labels: [N] dataset labels of the train split, -1 where the protocol hides them.
-        features: of rows under the body as it is.
+        features: of rows under the body as it is; tokens: what its pool sees of them.
         report: told how far a phase is.
 
     Attributes:
@@ -58,11 +58,13 @@ class Phases:
         bodies: TrainedBodies,
         labels: np.ndarray,
         features: Features,
+        tokens: Features,
         report: Report,
     ) -> None:
         self.config, self.run_dir, self.bodies, self.report = config, run_dir, bodies, report
         self.dataset, self.method, self.device = assembly.dataset, assembly.method, assembly.device
-        self.seed, self.labels, self.features = assembly.train_seed, labels, features
+        self.seed, self.labels = assembly.train_seed, labels
+        self.cached = {"features": features, "tokens": tokens}
         self.teacher = self.method.parts.teacher
         self.outputs = self._teacher_cache()
         self.trained = 0
@@ -98,13 +100,15 @@ class Phases:
         Args:
             number: of the phase in its session; digest: the body's, before it.
         """
+        if self.method.on_tokens(phase):
+            phase.inputs = "tokens"
         source = self.dataset.train if phase.source is None else phase.source
         positions = np.full(len(self.dataset.classes), -1)
         positions[list(phase.classes)] = np.arange(len(phase.classes))
         labels = (self.labels if phase.source is None else source.labels)[phase.indices]
         labels = np.where(labels < 0, -1, positions[labels])
         if phase.start is not None:
-            phase.start(torch.from_numpy(self.features(source, phase.indices, session.index)), torch.from_numpy(labels))
+            phase.start(torch.from_numpy(self.cached["features"](source, phase.indices, session.index)), torch.from_numpy(labels))
         if phase.raw and self.outputs is not None:
             names = [self.dataset.classes[label] for label in phase.classes]
             self.method.teaching = Teaching(self.outputs, names, phase.indices)
@@ -123,10 +127,10 @@ class Phases:
         if phase.raw and self.outputs is not None and (recipe.augment, recipe.crops) != self._taught():
             raise ValueError("Expected the run's augmentation in a phase that the teacher sees, but its recipe has another one")
         return PhaseLoader(
-            source if images else torch.from_numpy(self.features(source, phase.indices, session.index)),
+            source if images else torch.from_numpy(self.cached[phase.inputs](source, phase.indices, session.index)),
             phase.indices,
             labels,
-            epochs=recipe.epochs if images else recipe.feature_epochs,
+            epochs=recipe.feature_epochs if phase.inputs == "features" else recipe.epochs,
             batch_size=recipe.batch_size,
             seed=self.seed,
             parts=(session.index, number),

@@ -223,12 +223,25 @@ class Method(nn.Module):
         """Loss of one batch of this rank."""
         assert self.current is not None and self.classifier is not None
         inputs = batch.inputs
-        features = self.body(inputs) if self.current.inputs == "images" else inputs
+        features = self._features_of(inputs)
         losses = self.linear_losses(features, batch.labels) if batch.targets is None else None
         if losses is None:
             labels = batch.labels if batch.targets is None else batch.targets
             losses = self.sample_losses(inputs, features, self.classifier(features), labels, batch.positions)
         return losses.sum() * batch.weight + self.penalty()
+
+    def _features_of(self, inputs: Tensor) -> Tensor:
+        assert self.current is not None
+        if self.current.inputs == "images":
+            return self.body(inputs)
+        return self.body.pooled(inputs) if self.current.inputs == "tokens" else inputs
+
+    def on_tokens(self, phase: Phase) -> bool:
+        """Whether a phase on images comes to the same on what the pool sees of each: only the pool and what follows it train, and
+        neither augmentation nor the method looks at an image."""
+        looks = phase.raw or phase.views or phase.mix or self.recipe_of(phase).augment
+        own = self.plain and type(self).training_step is Method.training_step
+        return phase.inputs == "images" and own and not looks and self.body.only_pool_trains
 
     @property
     def plain(self) -> bool:

@@ -85,7 +85,9 @@ class Phase:
     """A gradient phase: what a fresh Trainer fits.
 
     Attributes:
-        inputs: "images" (the body trains too) or "features" (only `classifier` trains, on cached features).
+        inputs: "images" (the body trains too), "features" (only `classifier` trains, on cached features) or "tokens" (of the body
+            only the pool trains, on the maps or tokens that it sees, which are cached); the engine takes tokens for images where
+            nothing looks at the images (`Method.on_tokens`).
         indices: into the train split, or into `source`.
         classes: dataset labels in the order of the classifier's logits.
         classifier: features [B, D] to logits [B, len(classes)]; the method's head or a temporary one.
@@ -109,7 +111,7 @@ class Phase:
         after_step: called after each step with the share of the phase that is over, in (0, 1].
     """
 
-    inputs: Literal["images", "features"]
+    inputs: Literal["images", "features", "tokens"]
     indices: np.ndarray
     classes: tuple[int, ...]
     classifier: nn.Module
