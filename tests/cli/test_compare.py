@@ -75,3 +75,11 @@ def test_two_seeds_give_n_instead_of_an_interval(groups: str, tmp_path: Path, in
 def test_what_cannot_be_compared(names: list[str], line: str, groups: str, inside: Inside) -> None:
     code, out, err = inside("compare", *names, groups)
     assert (code, out) == (2, "") and err.startswith(f"hdx: {line}") and err.count("\n") == 1
+
+
+def test_an_interval_has_no_more_digits_than_its_mean() -> None:
+    from hdx.cli.compare import _mean
+
+    assert _mean({"mean": 1.0270001, "half": 1.459e-15, "n": 3}, False, False) == "1.027 ± 0.000"
+    assert _mean({"mean": 0.93214, "half": 0.0041, "n": 3}, True, False) == "93.21 ± 0.41"
+    assert _mean({"mean": 1797.0, "half": 0.0, "n": 3}, False, False) == "1,797 ± 0"

@@ -336,3 +336,17 @@ def test_json_documents_are_json(make: Make, inside: Inside) -> None:
             raise AssertionError(f"{constant} is no JSON")
 
         json.loads(out, parse_constant=strict)
+
+
+def test_a_sweep_takes_no_less_than_its_slowest_run_says() -> None:
+    from hdx.store.standing import _left, under_way
+
+    row = {"run_id": "x/a-s0", "group": "a", "progress": {"sessions": 4, "session": 2}, "sessions_done": 1, "host": "h", "pid": 1}
+    run = under_way({**row, "started": time.time() - 100}, median=90.0)
+    assert run["left"] == pytest.approx(300, abs=1)  # a quarter is done after 100 s, whatever others took
+    assert under_way({**row, "started": time.time() - 10}, median=900.0)["left"] == pytest.approx(890, abs=1)
+    inside_work = {**row, "progress": {"sessions": 1, "session": 1, "step": 50, "steps": 200}, "sessions_done": 0}
+    assert under_way({**inside_work, "started": time.time() - 10})["fraction"] == 0.25
+    running = [{"left": 300.0}, {"left": 2.0}]
+    assert _left({"pending": 0, "interrupted": 0}, running, 90.0) == 300.0
+    assert _left({"pending": 10, "interrupted": 0}, running, 90.0) == pytest.approx((900 + 302) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
-from tests.integration.harness import config_of, config_words, errors_of
+from tests.integration.harness import config_of, config_words, errors_of, interrupted
 
+from hdx.cli._summary import _costs
 from hdx.config.identity import unhashed
 from hdx.datasets.digits import Digits
 from hdx.store.rundir import RunDir
@@ -218,3 +220,32 @@ def test_what_was_wrong_outside_the_run_needs_no_flag_once_mended(inside: Inside
 def test_a_launcher_is_for_sweeps(inside: Inside) -> None:
     code, _, err = inside("train", "+exp=fsa_na", "launcher=slurm")
     assert code == 2 and err.startswith("hdx: launcher=slurm: hdx train runs here; hdx sweep")
+
+
+def test_a_resumed_run_took_at_least_as_long_as_its_parts(tmp_path: Path, inside: Inside) -> None:
+    words = ("+exp=fsa_na", "protocol.shots=2")
+    run_dir = interrupted(tmp_path, *words, after=4)
+    for file in (run_dir.path / "sessions").iterdir():
+        session = json.loads(file.read_text())
+        session["seconds"] |= {"total": 100.0, "extract": 90.0}
+        file.write_text(json.dumps(session))
+    code, out, _ = inside("train", *config_words(tmp_path, *words), "--json")
+    seconds = json.loads(out)["seconds"]
+    assert code == 0 and seconds["wall"] > seconds["sessions"] > 400 and seconds["wall"] < 500
+    assert seconds["wall"] >= sum(value for name, value in seconds.items() if name not in ("wall", "sessions"))
+
+
+def test_rows_of_metrics_csv_say_their_session(train: Callable[..., dict[str, Any]]) -> None:
+    with (Path(train(*FROZEN)["run_dir"]) / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["session"] for row in rows] == ["0", "1", "2", "3", "4"]
+
+
+def test_seconds_without_parts_have_no_brackets() -> None:
+    record = {
+        "metrics": {},
+        "seconds": {"wall": 0.4, "sessions": 0.3, "solve": 0.01},
+        "sessions": [{}],
+        **dict.fromkeys(("trainable_parameters", "images_forwarded", "images_trained"), 0),
+    }
+    assert _costs(record)[-1] == "seconds 0.4"

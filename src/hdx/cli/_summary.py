@@ -88,6 +88,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
     m, seconds = record["metrics"], record["seconds"]
     predictor = f"   gain predictor {fixed(m['gain_predictor'], 3)}" if "gain_predictor" in m else ""
     taken = sorted({run for session in record["sessions"] for run in session.get("bodies_from", ())})
+    total = max(seconds["wall"], seconds["sessions"] + seconds.get("gain_predictor", 0.0))  # wall was once of the last process
     spent = "  ".join(
         f"{name} {value:.1f}" for name, value in seconds.items() if name not in ("sessions", "wall") and value >= 0.05
     )
@@ -97,7 +98,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
         *_kept(record),
         *([f"teacher asked about {record['teacher_images']:,} images"] if "teacher_images" in record else []),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
-        f"seconds {seconds['wall']:.1f}{f'  ({spent})' if spent else ''}",
+        f"seconds {total:.1f}{f'  ({spent})' if spent else ''}",
     ]
 
 

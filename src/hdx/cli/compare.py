@@ -77,7 +77,8 @@ def _mean(found: dict[str, Any] | None, percent: bool, signed: bool) -> str:
     value, half = (100 * x if percent and x is not None else x for x in (found["mean"], found["half"]))
     shown = _number(value, percent, signed)
     if half is not None:
-        return f"{shown} ± {_number(half, percent, False)}"
+        decimals = len(shown.partition(".")[2]) if "e" not in shown else None  # an interval has no more digits than its mean
+        return f"{shown} ± {_number(half, percent, False) if decimals is None else f'{half:,.{decimals}f}'}"
     return shown if found["n"] == 1 else f"{shown} (n={found['n']})"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hdx.engine import ranks, stop
 from hdx.engine.build import Assembly
+from hdx.engine.kept_episodes import KeptEpisodes
 from hdx.engine.loop import Loop
 from hdx.errors import ConfigError, Interrupted
 from hdx.heads._base import Head
@@ -75,6 +76,11 @@ class EpisodeLoop(Loop):
         """The method, where it judges the episodes."""
         assert isinstance(self.method, EpisodeMethod)
         return self.method
+
+    def _commit(self, session: Session, record: dict[str, Any]) -> None:
+        super()._commit(session, record)
+        if ranks.rank() == 0:
+            self.kept.forget()
 
     @property
     def joint(self) -> bool:
@@ -165,6 +171,13 @@ class EpisodeLoop(Loop):
         judged = ("prediction", "prediction_joint") if self.joint else ("prediction",)
         found = {name: np.full((n_episodes, n_query), IGNORED, np.int64) for name in ("label", *judged)}
         found["classes"] = np.full((n_episodes, ways), IGNORED, np.int64)
+        kept = self.kept = KeptEpisodes(
+            self.run_dir.checkpoints,
+            self.digest,
+            n_episodes,
+            self.method.recipe.checkpoint_seconds,
+            self.report.progress,
+        )
         with self._timed("evaluate"):
             for number, part in enumerate(_cut(buckets, at_once)):
                 found["label"][part.number, : part.query.shape[1]] = part.query_labels
@@ -173,10 +186,16 @@ class EpisodeLoop(Loop):
                     continue
                 if stop.requested():
                     break
-                with torch.no_grad():
-                    classes = judge(part)
+                classes, trained = kept.take(part.number, judged, part.query.shape[1]), self.phases.trained
+                if classes is None:
+                    with torch.no_grad():
+                        classes = [given.cpu().numpy() for given in judge(part)]
+                    kept.keep(part.number, dict(zip(judged, classes, strict=True)), self.phases.trained - trained)
                 for name, given in zip(judged, classes, strict=True):
-                    found[name][part.number, : part.query.shape[1]] = given.cpu().numpy()
+                    found[name][part.number, : part.query.shape[1]] = given
+        self.phases.trained += kept.trained_before
+        if stop.requested():
+            kept.save()
         if ranks.any_rank(stop.requested()):
             raise Interrupted("stopped among the episodes")
         for name in judged:  # one rank has judged an episode, the others hold -1

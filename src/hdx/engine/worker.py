@@ -59,7 +59,7 @@ class Tracked(Report):
         names = ("acc", "nll", "ece", "classes_seen", "images_forwarded", "images_trained")
         numbers = {name: record[name] for name in names if name in record}
         for tracker in self.trackers:
-            tracker.log({**numbers, "seconds": record["seconds"]["total"]}, step=record["index"])
+            tracker.log({"session": record["index"], **numbers, "seconds": record["seconds"]["total"]}, step=record["index"])
         self.inner.session(record, sessions)
 
     def end(self, record: dict[str, Any]) -> None:
@@ -125,7 +125,9 @@ def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | 
         "precision": body.precision,
     }
     tracked = Tracked(Progress(run_dir, report), trackers) if ranks.rank() == 0 else Report()
-    tracked.start({**about, "done": len(run_dir.session_records())})
+    finished = run_dir.session_records()
+    before = sum(session["seconds"]["total"] + session.get("gain_predictor_seconds", 0.0) for session in finished)
+    tracked.start({**about, "done": len(finished)})
     trained = TrainedBodies(Path(data["output_dir"]) / "bodies", config.run_id)
     loop = EpisodeLoop if assembly.protocol.episodic else Loop
     sessions = loop(config, assembly, run_dir, bank, trained, tracked).run()
@@ -135,7 +137,7 @@ def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | 
     if ranks.rank() != 0:
         return {}
     record = run_record(run_dir, about, sessions, assembly.protocol) | leave(config, assembly, run_dir)
-    record["seconds"]["wall"] = round(time.monotonic() - started, 3)
+    record["seconds"]["wall"] = round(before + time.monotonic() - started, 3)
     record["peak_memory_mb"] = round(_peak_memory_mb(assembly.device), 1)
     write_json(
         run_dir.path / "meta.json",

@@ -49,8 +49,9 @@ class Sources:
             flag = "" if certainty == "source" else f"; {CERTAINTIES[certainty]}"
             where = f", table {table}" if table else ""
             lines.append(f"[{i}] {paper}{where}: {setting}{flag}")
-        if any(key[-1] not in TRUSTED for key in self.known):
-            lines.append(f"{FLAG} not to be judged by: see the source's note")
+        doubtful = [f"[{i}]" for i, key in enumerate(self.known, 1) if key[-1] not in TRUSTED]
+        if doubtful:
+            lines.append(f"{FLAG} not to be judged by, for how it is known: {', '.join(doubtful)}, after the semicolon")
         return lines
 
 

@@ -75,14 +75,15 @@ def under_way(row: dict[str, Any], median: float | None = None, sessions: dict[s
     total = said.get("sessions") or (sessions or {}).get(row["group"])
     fraction = None
     if total:
-        inside = (said["epoch"] - 1) / said["epochs"] if said.get("epochs") and said.get("session") == done + 1 else 0.0
+        inside = _inside(said) if said.get("session") == done + 1 else 0.0
         fraction = min(1.0, (done + max(0.0, inside)) / total)
     elapsed = None if row["started"] is None else max(0.0, time.time() - row["started"])
-    left = None
+    guesses = []  # by the median of others, and by what the run says of itself: a run is rarely faster than the slower of them
     if elapsed is not None and median is not None:
-        left = max(0.0, median - elapsed)
-    elif elapsed is not None and fraction:
-        left = elapsed * (1 - fraction) / fraction
+        guesses.append(median - elapsed)
+    if elapsed is not None and fraction:
+        guesses.append(elapsed * (1 - fraction) / fraction)
+    left = max(0.0, *guesses) if guesses else None
     return {
         "run_id": row["run_id"],
         "session": min(done + 1, total or done + 1),
@@ -96,6 +97,13 @@ def under_way(row: dict[str, Any], median: float | None = None, sessions: dict[s
     }
 
 
+def _inside(said: dict[str, Any]) -> float:
+    """How much of its session a run has done, by its epochs, or by the steps of a work that has none."""
+    if said.get("epochs"):
+        return float((said["epoch"] - 1) / said["epochs"])
+    return float(said["step"] / said["steps"]) if said.get("steps") else 0.0
+
+
 def _left(counts: dict[str, int], running: list[dict[str, Any]], median: float | None) -> float | None:
     """Seconds to the end with as many runs at a time as now: None while no run is finished, 0 when nothing is left."""
     to_do = counts["pending"] + counts["interrupted"]
@@ -103,8 +111,8 @@ def _left(counts: dict[str, int], running: list[dict[str, Any]], median: float |
         return 0.0
     if median is None:
         return None
-    begun = sum(median if run["left"] is None else run["left"] for run in running)
-    return (to_do * median + begun) / max(1, len(running))
+    begun = [median if run["left"] is None else run["left"] for run in running]
+    return max((to_do * median + sum(begun)) / max(1, len(running)), *begun, 0.0)
 
 
 def _alive(plan: dict[str, Any]) -> bool | None:

@@ -94,6 +94,7 @@ def test_terminal(full: Table) -> None:
         "Mean ± 95 % confidence interval (Student t) over seeds 0, 1, 2, n = 3; other n in brackets, no interval under 3." in text
     )
     assert "[1] Nobody 2020, table 3: digits" in lines and "[2] Nobody 2020: digits; from memory, not verified" in lines
+    assert "† not to be judged by, for how it is known: [2], after the semicolon" in lines
     assert "  hdx train +exp=fsa_na head=ncm" in text and text.rstrip().endswith("# all 1 missing runs")
 
 
