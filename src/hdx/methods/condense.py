@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Condense(Method):
         if len(sessions) > 1:
             raise ConfigError(f"method=condense learns the images of one session, got {len(sessions)}: take protocol=offline")
 
-    def phases(self, session: Session, sessions: list[Session]) -> Any:
+    def phases(self, session: Session, sessions: list[Session]) -> Iterator[Phase]:
         """The images, then body and head on them."""
         if session.index:
             return
