@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hdx.backbones._base import Backbone, Block, InputSpec
 from hdx.backbones._hub import pretrained_overlay, unreachable
-from hdx.backbones._weights import load_into, match, read_tensors
+from hdx.backbones._weights import load_into, match, read_tensors, stripped
 from hdx.errors import ConfigError, WeightsError
 from hdx.options import FilePath, PositiveInt
 from hdx.registry import did_you_mean
@@ -159,14 +159,15 @@ def create(model: str, pretrained: bool, image_size: int | None) -> Any:
 
 def _load(body: nn.Module, path: Path) -> None:
     """Load a file; timm's own filter of the family renames keys of other releases and resizes position embeddings."""
-    tensors = match(read_tensors(path), body.state_dict())
+    wanted = body.state_dict()
+    prefix, tensors = stripped(read_tensors(path), wanted)
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
         try:
-            tensors = match(convert(dict(tensors), body), body.state_dict())
+            tensors = convert(dict(tensors), body)
         except (KeyError, RuntimeError, ValueError, AttributeError, IndexError) as error:
             raise WeightsError(f"backbone.checkpoint: {path} does not fit {type(body).__name__}: {error!r}") from None
-    load_into(body, tensors, str(path))
+    load_into(body, match(tensors, wanted, str(path), prefix), str(path))
 
 
 def _park_unused(body: nn.Module) -> None:

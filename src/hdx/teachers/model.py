@@ -79,7 +79,7 @@ def _from_weights(source: Source, path: Path, backbone: dict[str, Any], pool: di
     found = {part: value for name, value in tensors.items() if (part := _part_of_classifier(name))}
     bare = {key: None if key == "checkpoint" else False if key == "pretrained" else value for key, value in backbone.items()}
     body_of = registry.build("backbone", bare)
-    load_into(body_of, match(tensors, body_of.state_dict()), str(path))
+    load_into(body_of, match(tensors, body_of.state_dict(), str(path)), str(path))
     pooling = registry.build("pool", pool, body_of)
     weight, width = found.get("weight"), pooling.n_features
     if weight is None or weight.ndim != 2 or weight.shape[1] != width:
