@@ -228,6 +228,7 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("teacher", "resnet56"): [*TAUGHT, "teacher.checkpoint=model.safetensors"],
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
+        ("dataset", "domain_folders"): ["dataset.path=photos.zip"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
     if group == "augment" and name != "none":
         beside = ["adapter=full", f"method={'simclr' if fact('augment', name, 'shows') == 'several' else 'finetune'}"]

@@ -26,12 +26,17 @@ class ImageSet(ABC):
         image_shape: (C, H, W) of every image this split yields; C is 1 or 3.
         digest: hex digest of the pixels and labels (or of the files they come from); keys the features bank.
         names: [N] '/'-separated file names of the images inside the dataset, where each has a file of its own; else None.
+        targets: [N, C] float32, what an image is to be taken for: soft labels that sum to 1, or a 1 for each of several classes;
+            None where labels suffice. `labels` then is the class that an image counts for.
+        domains: [N] int64, indices into `Dataset.domains`; None where the dataset has none.
     """
 
     labels: np.ndarray
     image_shape: tuple[int, int, int]
     digest: str
     names: list[str] | None = None
+    targets: np.ndarray | None = None
+    domains: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,6 +48,10 @@ class ImageSet(ABC):
     def samples_digest(self, indices: np.ndarray) -> str:
         """Hex digest of the images at `indices` [B], in this order: the same for the same images in a larger set (`Joined`)."""
         return digest.of_json([self.digest, digest.of_arrays(np.asarray(indices, np.int64))])
+
+    def like(self, other: ImageSet) -> None:
+        """Take over what is known of the images of `other`, which are those of this split in the same order."""
+        self.names, self.targets, self.domains = other.names, other.targets, other.domains
 
     def batches(self, parts: Iterable[np.ndarray], device: torch.device) -> Iterator[Tensor]:
         """Images of each index array in turn, on `device`; a streamed split reads ahead in worker processes."""
@@ -60,6 +69,7 @@ class Dataset(ABC):
     Attributes:
         classes: names, in the order of the labels.
         groups: for each class the name of the group it belongs to (omniglot's alphabet), or None.
+        domains: names of what images differ by beside their class (photo, sketch; a session of recording), or None.
         class_splits: the published split of the classes, where there is one: `{"base": …, "validation": …, "novel": …}`, int64
             labels each, disjoint, some maybe empty; None leaves the choice to the protocol.
         train, test: the two splits.
@@ -81,6 +91,7 @@ class Dataset(ABC):
     n_classes: ClassVar[int] = 0
     classes: list[str]
     groups: list[str] | None = None
+    domains: list[str] | None = None
     class_splits: dict[str, np.ndarray] | None = None
     notes: Mapping[str, Any] = MappingProxyType({})
     train: ImageSet
@@ -90,3 +101,8 @@ class Dataset(ABC):
     def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
         self.data_dir = data_dir
         self.cache_dir = cache_dir
+
+    @property
+    def called(self) -> str:
+        """Its name, for messages and the cache: that of its module."""
+        return type(self).__module__.rpartition(".")[2]

@@ -31,7 +31,8 @@ class Corrupted(ImageSet):
     """
 
     def __init__(self, base: ImageSet, kind: str, seed: int = 0) -> None:
-        self.labels, self.image_shape, self.names = base.labels, base.image_shape, base.names
+        self.labels, self.image_shape = base.labels, base.image_shape
+        self.like(base)
         self.digest = digest.of_json([base.digest, kind, seed, BRIGHTER, FLATTER, NOISE])
         self._base, self._seed, self._change = base, seed, KINDS[kind]
 

@@ -33,6 +33,8 @@ class Joined(ImageSet):
         self.starts = np.cumsum([0, *(len(each) for each in sets)])
         self.labels = np.concatenate([each.labels for each in sets]) if labels is None else labels
         self.image_shape = sets[0].image_shape
+        self.targets = _all([each.targets for each in sets]) if labels is None else None
+        self.domains = _all([each.domains for each in sets])
         self.digest = digest.of_json([*(each.digest for each in sets), digest.of_arrays(self.labels)])
 
     def samples_digest(self, indices: np.ndarray) -> str:
@@ -80,6 +82,12 @@ class Joined(ImageSet):
         for k in used:
             batch[torch.from_numpy(np.flatnonzero(member == k)).to(device)] = next(images[k])
         return batch
+
+
+def _all(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The parts as one; None where a split has none."""
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if len(given) == len(parts) else None
 
 
 def _reading(images: ImageSet, parts: Iterable[np.ndarray], device: torch.device) -> Generator[Tensor, None, None]:

@@ -41,12 +41,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """Images of a tree and their classes, sorted by (class, file name).
+    """Images of a tree and their classes, sorted by (class, file name) where nothing gives another order (`in_order`).
 
     Attributes:
         files: where they are read.
         names: [N] names to read.
-        classes: sorted.
+        classes: in the order of the labels.
         labels: [N] int64.
         identity: digest of the names and of what the files hold; does not depend on where the tree lies, nor on times.
     """
@@ -159,6 +159,32 @@ def listing_of(contents: Contents, found: Mapping[str, tuple[str, str]]) -> List
         classes=classes,
         labels=np.array([index[cls] for cls, _, _ in order], dtype=np.int64),
     )
+
+
+def in_order(contents: Contents, classes: Sequence[str], samples: Sequence[tuple[str, int]]) -> Listing:
+    """The listing of images whose labels are given as numbers, in the given order.
+
+    Args:
+        contents: the tree.
+        classes: names, in the order of the labels.
+        samples: name and label of each image.
+
+    Raises: DataError naming an image that is listed and not there, is listed twice, or has a label that no class has.
+    """
+    names, where = [name for name, _ in samples], contents.files.path
+    if gone := [name for name in names if name not in contents.images]:
+        seen = f"{len(gone)} of the {len(names)} images that are listed are not there (first: '{printable(gone[0])}')"
+        raise DataError(f"{where}: {seen}. Get the data again, whole")
+    if wrong := [each for each in samples if not 0 <= each[1] < len(classes)]:
+        name, label = wrong[0]
+        more = f" (and {len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
+        seen = f"image '{printable(name)}' has label {label}, expected 0 to {len(classes) - 1} ({len(classes)} classes)"
+        raise DataError(f"{where}: {seen}{more}. Mend the list of labels")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DataError(f"{where}: image '{printable(twice)}' is listed more than once. Keep one line of it")
+    labels = np.array([label for _, label in samples], dtype=np.int64)
+    return Listing(files=contents.files, names=names, classes=list(classes), labels=labels)
 
 
 def composed(name: str) -> str:

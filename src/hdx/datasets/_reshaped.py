@@ -27,7 +27,9 @@ class Reshaped(ImageSet):
             raise ValueError(f"Expected 3 or {base.image_shape[0]} channels, but got {shape[0]}")
         self.labels = base.labels if labels is None else labels
         self.image_shape = shape
-        self.names = base.names
+        self.like(base)
+        if labels is not None:  # other classes than those that the targets are of
+            self.targets = None
         self.digest = digest.of_json([base.digest, list(shape), digest.of_arrays(self.labels)])
         self._base = base
 

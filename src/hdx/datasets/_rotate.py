@@ -28,6 +28,7 @@ class Rotated(ImageSet):
         self.labels = labels
         self.image_shape = base.image_shape
         self.digest = digest.of_json([base.digest, digest.of_arrays(rows, turns, labels)])
+        self.domains = None if base.domains is None else base.domains[rows]
         self._base = base
 
     def _turn(self, images: Tensor, indices: np.ndarray) -> Tensor:

@@ -31,7 +31,7 @@ class AllImages(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset.data_dir, dataset.cache_dir)
         self.classes, self.groups, self.class_splits = dataset.classes, dataset.groups, dataset.class_splits
-        self.notes = dataset.notes
+        self.notes, self.domains = dataset.notes, dataset.domains
         self.licence = dataset.licence  # type: ignore[misc]  # a class attribute of datasets that have one of their own
         self.train = self.test = Joined([dataset.train, dataset.test])
         self.n_train = len(dataset.train)
