@@ -103,7 +103,7 @@ def match(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: s
 
 
 def stripped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """The prefix that `match` would take and everything behind it, for a filter that renames names; a usual one where none fits."""
+    """The prefix that `match` would take and all behind it, for a filter that renames names; a usual one where none fits."""
     prefix = _prefix(tensors, wanted)
     found = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     while not any(name in wanted for name in found):
