@@ -43,6 +43,7 @@ def imported(arguments: list[str], cwd: Path) -> tuple[int, set[str]]:
         (["config", "+exp=fsa_film"], 0),
         (["config", "+exp=fsa_film", "--sources"], 0),
         (["train", "+exp=fsa_film", "--cfg", "job"], 0),
+        (["train", "+exp=fsa_film", "--dry-run"], 0),
         (["train", "+exp=fsa_flim"], 2),
         (["train", "head=lad", "head.ridge=abc", "method=first_session"], 2),
         (["trian"], 2),

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _common.add_config_arguments(parser)
     _common.add_json_argument(parser)
     parser.add_argument("-m", "--multirun", action="store_true", help="a grid of runs: the same as hdx sweep")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be run, from where, what it shares, how long")
     parser.add_argument("--force", action="store_true", help="start the run over, forgetting its results")
     parser.add_argument("--retry-failed", action="store_true", help="try a run again that failed")
 
@@ -45,7 +46,25 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(lacking)
     config = as_before(absolute_in(config))
     run_dir = RunDir.of(config["output_dir"], config.run_id)
+    if args.dry_run:
+        _foresee(config, run_dir, args)
+        return 0
     return go(config, run_dir, as_json=args.json, force=args.force, retry_failed=args.retry_failed)
+
+
+def _foresee(config: Config, run_dir: Any, args: argparse.Namespace) -> None:
+    """Check as much as the run would and say what it would do; nothing is written, not even the folder of runs."""
+    from hdx.cli import _dry_run
+    from hdx.config.paths import config_dirs
+
+    if run_dir.record() is None or args.force:
+        _check(config)
+    folders = config_dirs(args.config_dirs)
+    found = _dry_run.foresee(config, run_dir, folders, force=args.force, retry_failed=args.retry_failed)
+    if args.json:
+        _common.print_json(found)
+    else:
+        print("\n".join(_dry_run.lines(found)))
 
 
 def go(config: Config, run_dir: Any, *, as_json: bool, force: bool = False, retry_failed: bool = False) -> int:
