@@ -29,6 +29,7 @@ COMMANDS = (
     "export",
     "predict",
     "ops",
+    "data",
 )
 
 USAGE = """\

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hdx import digest
+from hdx.datasets._download import Remote
+from hdx.datasets._tree import Files
 from hdx.rules import Rule, only_when
 
 if TYPE_CHECKING:  # so that protocols can be asked about classes without torch
@@ -26,6 +28,7 @@ class ImageSet(ABC):
         image_shape: (C, H, W) of every image this split yields; C is 1 or 3.
         digest: hex digest of the pixels and labels (or of the files they come from); keys the features bank.
         names: [N] '/'-separated file names of the images inside the dataset, where each has a file of its own; else None.
+        files: where the files of `names` are read; None where they are not files.
         targets: [N, C] float32, what an image is to be taken for: soft labels that sum to 1, or a 1 for each of several classes;
             None where labels suffice. `labels` then is the class that an image counts for.
         domains: [N] int64, indices into `Dataset.domains`; None where the dataset has none.
@@ -35,6 +38,7 @@ class ImageSet(ABC):
     image_shape: tuple[int, int, int]
     digest: str
     names: list[str] | None = None
+    files: Files | None = None
     targets: np.ndarray | None = None
     domains: np.ndarray | None = None
 
@@ -51,7 +55,8 @@ class ImageSet(ABC):
 
     def like(self, other: ImageSet) -> None:
         """Take over what is known of the images of `other`, which are those of this split in the same order."""
-        self.names, self.targets, self.domains = other.names, other.targets, other.domains
+        self.names, self.files = other.names, other.files
+        self.targets, self.domains = other.targets, other.domains
 
     def batches(self, parts: Iterable[np.ndarray], device: torch.device) -> Iterator[Tensor]:
         """Images of each index array in turn, on `device`; a streamed split reads ahead in worker processes."""
@@ -106,3 +111,8 @@ class Dataset(ABC):
     def called(self) -> str:
         """Its name, for messages and the cache: that of its module."""
         return type(self).__module__.rpartition(".")[2]
+
+    @classmethod
+    def remotes(cls) -> list[Remote]:
+        """What `hdx data get` downloads; empty where the files have to be got by hand."""
+        return []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +50,31 @@ def image_sets(
     Raises: DataError for fewer than two classes and for unreadable images, naming them.
     """
     require_two_classes(dataset, splits[0][1], listing)
-    return Source(dataset, cache_dir, listing, decoder, storage=storage, memory_gb=memory_gb).sets(splits)
+    source = Source(dataset, cache_dir, listing, decoder, storage=storage, memory_gb=memory_gb)
+    if len(source.listing) < len(listing):  # while a check collects the broken files
+        splits = [_readable(listing, source.listing, rows, labels) for rows, labels in splits]
+    return source.sets(splits)
+
+
+def _readable(before: Listing, after: Listing, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the readable images for those of all, without what is broken."""
+    at = {name: row for row, name in enumerate(after.names)}
+    found = np.array([at.get(before.names[row], -1) for row in rows], dtype=np.int64)
+    return found[found >= 0], labels[found >= 0]
+
+
+_broken: ContextVar[dict[str, str] | None] = ContextVar("broken", default=None)
+
+
+@contextmanager
+def broken_files_collected() -> Iterator[dict[str, str]]:
+    """Datasets that are built inside leave out whatever cannot be read, and the dict has it: name to reason."""
+    found: dict[str, str] = {}
+    token = _broken.set(found)
+    try:
+        yield found
+    finally:
+        _broken.reset(token)
 
 
 class Source:
@@ -76,6 +102,8 @@ class Source:
         memory_gb: float,
         skip_broken: int | None = None,
     ) -> None:
+        if _broken.get() is not None:
+            skip_broken = len(listing)
         n_bytes = len(listing) * int(np.prod(decoder.shape))
         self.streams = storage == "disk" or (storage == "auto" and n_bytes > round(memory_gb * 1e9))
         self.dataset, self.listing, self.decoder = dataset, listing, decoder
@@ -95,6 +123,8 @@ class Source:
         broken: dict[str, str] = decoded.facts["broken"]
         if len(broken) > skip_broken:  # found when more of them were allowed
             raise unreadable(self.listing.files, broken, advice=f"Mend them, or dataset.skip_broken={len(broken)}")
+        if (collected := _broken.get()) is not None:
+            collected |= broken
         self.listing = self.listing.without(broken)
         self.decoder = replace(self.decoder, ranges=ranges_of(decoded.facts["ranges"]))
         if not self.streams:
@@ -112,7 +142,7 @@ class Source:
         """An ImageSet for each (rows of `listing`, labels)."""
         sets = [self._set(rows, labels) for rows, labels in splits]
         for each in sets:
-            each.names = [self.listing.names[row] for row in each.rows]
+            each.names, each.files = [self.listing.names[row] for row in each.rows], self.listing.files
         return list(sets)
 
     def _set(self, rows: np.ndarray, labels: np.ndarray) -> InMemory | Streamed:

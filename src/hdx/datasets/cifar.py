@@ -1,47 +1,47 @@
-"""CIFAR-10 and CIFAR-100 through torchvision's readers."""
+"""CIFAR-10 and CIFAR-100: the published batches through torchvision's readers, or class folders of the same pictures."""
 
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from hdx import content
 from hdx.datasets._base import Dataset
 from hdx.datasets._cache import Decoded, load_or_build
+from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
+from hdx.datasets._human import add_answers
 from hdx.datasets._memory import InMemory, Pixels
+from hdx.datasets._recognise import recognise
+from hdx.datasets._sets import image_sets
+from hdx.datasets._splits import stratified
+from hdx.datasets._tree import Files
 from hdx.errors import DataError
-from hdx.options import FilePath, Unhashed
+from hdx.options import FilePath, OpenFraction, Unhashed
+from hdx.rules import at_most_one
 
 logger = logging.getLogger("hdx")
+SIDE = 32
 
 
-class Cifar10(Dataset):
-    """60,000 colour 32x32 photographs of 10 classes, 50,000 of them for training.
+class _Cifar(Dataset):
+    """Both sets; `_read` takes the batches, `_of_folders` class folders."""
 
-    Source: Krizhevsky 2009, Learning multiple layers of features from tiny images
+    name: ClassVar[str]
+    folder: ClassVar[str]
+    rules = (at_most_one("path", "class_folders", say="say where the pictures are"),)
 
-    Args:
-        path: the folder cifar-10-batches-py, or the one that holds it; null looks under data_dir.
-        download: let torchvision download the data into data_dir (or path) when it is not there.
-    """
-
-    licence: ClassVar[str] = "not stated by the authors"
-    name: ClassVar[str] = "cifar10"
-    folder: ClassVar[str] = "cifar-10-batches-py"
-    looked_for = {"path": ("cifar-10-batches-py",)}
-    n_classes = 10
-
-    def __init__(
-        self, data_dir: Path | None, cache_dir: Path, *, path: Unhashed[FilePath | None] = None, download: Unhashed[bool] = False
-    ) -> None:
-        super().__init__(data_dir, cache_dir)
-        self._load(path, download)
-
-    def _load(self, path: str | None, download: bool) -> None:
+    def _load(self, path: str | None, class_folders: str | None, test_fraction: float, download: bool) -> None:
+        place = class_folders
+        if place is None and path is None and not download:
+            place = next((str(found) for name in self.looked_for["class_folders"] if (found := self._below(name))), None)
+        if place is not None:
+            self._of_folders(locate(self.name, self.data_dir, place, ()), test_fraction)
+            return
         root = self._root(path, download)
         key = f"{self.name}-{content.of_folder(root / self.folder)[:24]}"
         decoded = load_or_build(self.cache_dir, key, lambda: self._read(root))
@@ -51,6 +51,28 @@ class Cifar10(Dataset):
         rows, pixels = np.arange(len(labels)), Pixels(decoded)
         self.train = InMemory(pixels, rows[:n_train], labels[:n_train])
         self.test = InMemory(pixels, rows[n_train:], labels[n_train:])
+
+    def _below(self, name: str) -> Path | None:
+        """A file or folder of the folder of datasets, where it is there."""
+        found = None if self.data_dir is None else self.data_dir / name
+        return found if found is not None and found.exists() else None
+
+    def _of_folders(self, place: Path, test_fraction: float) -> None:
+        """`train/<class>` beside `test/<class>`, or one of them alone; the official order of the classes is alphabetical."""
+        layout = recognise(Files(place).contents())
+        listing = layout.listing
+        if len(listing.classes) != self.n_classes:
+            raise DataError(f"dataset {self.name}: {place} has {len(listing.classes)} class folders, expected {self.n_classes}")
+        if layout.in_test is None:
+            text = "dataset %s: %s has one split alone: %g of each class is the test split  (dataset.test_fraction)"
+            logger.warning(text, self.name, place, test_fraction)
+            rows = stratified(listing.labels, listing.classes, test_fraction, 0)
+        else:
+            rows = np.flatnonzero(~layout.in_test), np.flatnonzero(layout.in_test)
+        splits = [(part, listing.labels[part]) for part in rows]
+        decoder = Decoder(size=SIDE, colour="rgb", fit="crop")
+        self.train, self.test = image_sets(self.name, self.cache_dir, listing, decoder, splits, storage="memory", memory_gb=1.0)
+        self.classes = listing.classes
 
     def _root(self, path: str | None, download: bool) -> Path:
         """The folder that holds the folder of batches."""
@@ -74,10 +96,9 @@ class Cifar10(Dataset):
         except Exception as error:  # whatever urllib, tarfile and torchvision raise
             raise DataError(f"dataset {self.name}: the download to {target} failed: {error}. Put {self.folder}/ there") from error
 
+    @abstractmethod
     def _reader(self) -> Any:
-        from torchvision.datasets import CIFAR10
-
-        return CIFAR10
+        """Torchvision's."""
 
     def _read(self, root: Path) -> Decoded:
         """Both splits in one array, training images first. Raises: DataError naming a missing or altered file."""
@@ -105,25 +126,90 @@ class Cifar10(Dataset):
                 raise DataError(f"dataset {self.name}: {file} is not the published file (MD5 differs). Extract the archive again")
 
 
-class Cifar100(Cifar10):
+class Cifar10(_Cifar):
+    """60,000 colour 32x32 photographs of 10 classes, 50,000 of them for training.
+
+    Source: Krizhevsky 2009, Learning multiple layers of features from tiny images
+
+    Class folders know nothing of the official index of a picture, so lists of indices do not go with them.
+
+    Args:
+        path: the folder cifar-10-batches-py, or the one that holds it; null looks under data_dir.
+        class_folders: a folder or .zip of class folders (train/<class>, test/<class>) in place of the batches; null looks under
+            data_dir, and takes the batches where there is none.
+        test_fraction: share of each class that is the test split where the class folders are of one split alone.
+        human_labels: what people answered on the test images (CIFAR-10H of Peterson et al. 2019, Human uncertainty makes
+            classification more robust; cifar10h.zip, not for commercial use): as soft targets beside the labels, or also the
+            class that most of them named in place of the label.
+        download: let torchvision download the data into data_dir (or path) when it is not there.
+    """
+
+    licence: ClassVar[str] = "not stated by the authors"
+    name: ClassVar[str] = "cifar10"
+    folder: ClassVar[str] = "cifar-10-batches-py"
+    looked_for = {
+        "path": ("cifar-10-batches-py",),
+        "class_folders": ("cifar10.zip",),
+        "human_labels": ("cifar10h.zip", "cifar10h"),
+    }
+    n_classes = 10
+
+    def __init__(
+        self,
+        data_dir: Path | None,
+        cache_dir: Path,
+        *,
+        path: Unhashed[FilePath | None] = None,
+        class_folders: FilePath | None = None,
+        test_fraction: OpenFraction = 0.2,
+        human_labels: Literal["soft", "majority"] | None = None,
+        download: Unhashed[bool] = False,
+    ) -> None:
+        super().__init__(data_dir, cache_dir)
+        self._load(path, class_folders, test_fraction, download)
+        if human_labels is not None:
+            place = locate("cifar10 (human_labels)", data_dir, None, self.looked_for["human_labels"])
+            add_answers(self, Files(place), majority=human_labels == "majority")
+
+    def _reader(self) -> Any:
+        from torchvision.datasets import CIFAR10
+
+        return CIFAR10
+
+
+class Cifar100(_Cifar):
     """60,000 colour 32x32 photographs of 100 classes, 50,000 of them for training.
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images
 
+    Class folders know nothing of the official index of a picture, so lists of indices do not go with them.
+
     Args:
         path: the folder cifar-100-python, or the one that holds it; null looks under data_dir.
+        class_folders: a folder or .zip of class folders (train/<class>, test/<class>) in place of the batches; null looks under
+            data_dir, and takes the batches where there is none.
+        test_fraction: share of each class that is the test split where the class folders are of one split alone.
         download: let torchvision download the data into data_dir (or path) when it is not there.
     """
 
+    licence: ClassVar[str] = "not stated by the authors"
     name: ClassVar[str] = "cifar100"
     folder: ClassVar[str] = "cifar-100-python"
-    looked_for = {"path": ("cifar-100-python",)}
+    looked_for = {"path": ("cifar-100-python",), "class_folders": ("cifar100.zip",)}
     n_classes = 100
 
     def __init__(
-        self, data_dir: Path | None, cache_dir: Path, *, path: Unhashed[FilePath | None] = None, download: Unhashed[bool] = False
+        self,
+        data_dir: Path | None,
+        cache_dir: Path,
+        *,
+        path: Unhashed[FilePath | None] = None,
+        class_folders: FilePath | None = None,
+        test_fraction: OpenFraction = 0.2,
+        download: Unhashed[bool] = False,
     ) -> None:
-        super().__init__(data_dir, cache_dir, path=path, download=download)
+        super().__init__(data_dir, cache_dir)
+        self._load(path, class_folders, test_fraction, download)
 
     def _reader(self) -> Any:
         from torchvision.datasets import CIFAR100

@@ -112,8 +112,12 @@ class Phases:
         if phase.raw and self.outputs is not None:
             names = [self.dataset.classes[label] for label in phase.classes]
             self.method.teaching = Teaching(self.outputs, names, phase.indices)
+        if self.method.takes_targets and phase.targets is None and source.targets is not None:
+            phase.targets = torch.from_numpy(source.targets[phase.indices][:, list(phase.classes)])
         if self.method.takes_targets and phase.inputs == "images" and (mix := self.method.parts.augment.mix()) is not None:
-            phase.targets, phase.mix = partial(one_hot, num_classes=len(phase.classes)), mix
+            phase.mix = mix
+            if phase.targets is None:
+                phase.targets = partial(one_hot, num_classes=len(phase.classes))
         if phase.targets is not None and not isinstance(phase.targets, torch.Tensor):
             phase.targets = phase.targets(torch.from_numpy(labels)).float()
         loader = self._loader(session, number, phase, source, labels)

@@ -6,11 +6,13 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 
 from hdx.datasets.cifar import Cifar10, Cifar100
 from hdx.errors import DataError
@@ -102,3 +104,73 @@ def test_not_found(tmp_path: Path, cache_dir: Path) -> None:
         Cifar100(None, cache_dir, path=str(tmp_path))
     with pytest.raises(DataError, match="nowhere to download to"):
         Cifar10(None, cache_dir, download=True)
+
+
+def class_folders(root: Path, classes: list[str], splits: dict[str, int]) -> Path:
+    for split, n_images in splits.items():
+        for cls in classes:
+            (root / split / cls).mkdir(parents=True)
+            for i in range(n_images):
+                Image.fromarray(picture(f"{split}/{cls}/{i}")).save(root / split / cls / f"{i}.webp", lossless=True)
+    return root
+
+
+def picture(name: str) -> np.ndarray:
+    return np.random.default_rng(list(name.encode())).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+def test_class_folders_and_a_zip_of_them_stand_for_the_batches(tmp_path: Path, cache_dir: Path, zipped: Any) -> None:
+    root = class_folders(tmp_path / "cifar10", CLASSES10, {"train": 2, "test": 1})
+    for path in (root, zipped(root)):
+        data = Cifar10(None, cache_dir, class_folders=str(path))
+        assert (data.classes, len(data.train), len(data.test)) == (CLASSES10, 20, 10)
+        for images in (data.train, data.test):
+            for i, name in enumerate(images.names or ()):
+                assert data.classes[images.labels[i]] == name.split("/")[1]
+                shown = images.fetch(np.array([i]))[0].permute(1, 2, 0).numpy()
+                np.testing.assert_array_equal(shown, picture(name.removesuffix(".webp")))
+    assert len(Cifar10(tmp_path, cache_dir).train) == 20  # found under data_dir
+    with pytest.raises(DataError, match="has 10 class folders, expected 100"):
+        Cifar100(None, cache_dir, class_folders=str(root))
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """Human answers as published: 10,000 rows, and which picture each is of; here 20 are real, in an order of their own."""
+    folder = tmp_path / "cifar10h"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(10, 0.3), 10_000)
+    np.save(folder / "cifar10h-probs.npy", probabilities)
+    real = [f"{cls}/{i}.png" for i in (1, 0) for cls in CLASSES10[::-1]]
+    others = [f"cat/other_{i}.png" for i in range(9_980)]
+    (folder / "cifar10_test_order.txt").write_text("\n".join([*others[:5], *real, *others[5:]]))
+    return folder
+
+
+def test_human_answers_are_matched_by_name(tmp_path: Path, cache_dir: Path, answers: Path) -> None:
+    root = class_folders(tmp_path / "only_test", CLASSES10, {"test": 2})
+    data = Cifar10(tmp_path, cache_dir, class_folders=str(root), test_fraction=0.5, human_labels="soft")
+    probabilities = np.load(answers / "cifar10h-probs.npy")
+    order = (answers / "cifar10_test_order.txt").read_text().split()
+    for images in (data.train, data.test):
+        assert len(images) == 10 and images.targets is not None and images.targets.dtype == np.float32
+        for name, target, label in zip(images.names or (), images.targets, images.labels):
+            row = order.index(name.removeprefix("test/").replace(".webp", ".png"))
+            np.testing.assert_allclose(target, probabilities[row], rtol=1e-6)
+            assert data.classes[label] == name.split("/")[1]
+    voted = Cifar10(tmp_path, cache_dir, class_folders=str(root), test_fraction=0.5, human_labels="majority")
+    np.testing.assert_array_equal(voted.train.labels, data.train.targets.argmax(1))  # type: ignore[union-attr]
+    assert voted.train.digest != data.train.digest
+    (answers / "cifar10_test_order.txt").write_text("cat/1.png\n")
+    with pytest.raises(DataError, match="names 1 pictures, expected 10000"):
+        Cifar10(tmp_path, cache_dir, class_folders=str(root), human_labels="soft")
+
+
+def test_human_answers_are_of_the_test_images_alone(tmp_path: Path, cache_dir: Path, answers: Path) -> None:
+    root = class_folders(tmp_path / "both", CLASSES10, {"train": 3, "test": 2})
+    data = Cifar10(tmp_path, cache_dir, class_folders=str(root), human_labels="soft")
+    assert data.train.targets is None and data.test.targets is not None
+    (root / "test" / "cat" / "0.webp").rename(root / "test" / "cat" / "unknown.webp")
+    with pytest.raises(DataError, match="does not name the images of the test split"):
+        Cifar10(tmp_path, cache_dir, class_folders=str(root), human_labels="soft")
