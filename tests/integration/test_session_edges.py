@@ -23,6 +23,7 @@ from tests.unit.protocols.streams import Counted
 
 Record = Callable[..., dict[str, Any]]
 SMALL = (
+    "backbone.image_size=16",
     "dataset.test_fraction=0.05",
     "protocol.shots=4",
     "trainer.epochs=1",
