@@ -49,9 +49,19 @@ def test_filters(outputs: Path, inside: Inside) -> None:
     assert (chosen["groups"], chosen["file"]) == (["fsa_na"], "matrix.png")
 
 
+def test_runs_and_groups_are_named_as_everywhere(outputs: Path, inside: Inside) -> None:
+    run = next((outputs / "runs").glob("*/*-s1"))
+    name = "/".join(run.parts[-2:])
+    for word, n in ((name, 1), (name.removesuffix("-s1"), 2)):
+        found = json.loads(inside("plot", "matrix", word, f"output_dir={outputs}", "--json")[1])
+        assert found["caption"].endswith(f"n = {n}.") and len(found["groups"]) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        ([], "expected a kind of plot, got none  (one of sessions, matrix, "),
+        (["sessions", "nobody"], "'nobody' is no run and no group."),
         (["sesions"], "kind 'sesions' is unknown. Did you mean 'sessions'?"),
         (["sessions", "--out", "a.jpg"], "--out a.jpg: expected a file that ends in .png, .svg, .pdf, got '.jpg'"),
         (["parameters", "--metric", "acc_lst"], "metric 'acc_lst' is unknown. Did you mean 'acc_last'?"),

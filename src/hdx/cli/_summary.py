@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hdx.store import alone
+
 BARS = " ▁▂▃▄▅▆▇█"
 WIDE = 12
 
@@ -88,7 +90,7 @@ def _costs(record: dict[str, Any]) -> list[str]:
     m, seconds = record["metrics"], record["seconds"]
     predictor = f"   gain predictor {fixed(m['gain_predictor'], 3)}" if "gain_predictor" in m else ""
     taken = sorted({run for session in record["sessions"] for run in session.get("bodies_from", ())})
-    total = max(seconds["wall"], seconds["sessions"] + seconds.get("gain_predictor", 0.0))  # wall was once of the last process
+    total = alone.seconds(record)
     spent = "  ".join(
         f"{name} {value:.1f}" for name, value in seconds.items() if name not in ("sessions", "wall") and value >= 0.05
     )
@@ -98,7 +100,19 @@ def _costs(record: dict[str, Any]) -> list[str]:
         *_kept(record),
         *([f"teacher asked about {record['teacher_images']:,} images"] if "teacher_images" in record else []),
         *([f"body trained by run {', '.join(taken)}"] if taken else []),
+        *_shared(record),
         f"seconds {total:.1f}{f'  ({spent})' if spent else ''}",
+    ]
+
+
+def _shared(record: dict[str, Any]) -> list[str]:
+    """What other runs had done for this one."""
+    if not alone.shares(record):
+        return []
+    shared, total = record["shared"], alone.alone(record)["seconds"]
+    took = "" if total is None else f", {shared['seconds']:.1f} s; as if alone {total:.1f} s"
+    return [
+        f"done by other runs: {shared['images_forwarded']:,} images forwarded, {shared['images_trained']:,} trained{took}",
     ]
 
 

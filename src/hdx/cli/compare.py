@@ -53,11 +53,23 @@ def _notes(found: dict[str, Any]) -> list[str]:
     paired = next((entry for entry in found["metrics"] if entry["paired"]), None)
     intervals = any(entry[side]["half"] is not None for entry in found["metrics"] for side in ("a", "b"))
     notes = ["accuracies, forgetting, bwt and pd in %"]
+    over = paired["over"] if paired else "seeds"
     if intervals:
-        notes.append("mean ± 95 % interval (Student t over seeds)")
+        notes.append(f"mean ± 95 % interval (Student t over {over})")
     if paired:
-        notes.append(f"B - A over the {paired['difference']['n']} seeds that both have, p of the paired t-test")
-    return notes
+        notes.append(f"B - A over the {paired['difference']['n']:,} {over} that both have, p of the paired t-test")
+    return [*notes, *_of_costs(found)]
+
+
+def _of_costs(found: dict[str, Any]) -> list[str]:
+    """That costs are those of runs on their own, and what was spent where runs shared work."""
+    spent = []
+    for entry in found["costs"]:
+        for side in ("a", "b"):
+            real = entry["spent"][side]
+            if entry["alone"] and real["mean"] is not None and real["mean"] != entry[side]["mean"]:
+                spent.append(f"{side.upper()} {entry['metric']} {_mean({**real, 'half': None, 'n': 1}, False, False)}")
+    return [f"costs as if no run had shared work with others; really spent: {', '.join(spent)}"] if spent else []
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "draw runs: sessions, matrix, forgetting, parameters, shots, cost; PNG, SVG or PDF"
 KINDS = ("sessions", "matrix", "forgetting", "parameters", "shots", "cost")
+OF_SESSIONS = ("sessions", "matrix", "forgetting")
 EPILOG = """\
 kinds:
   sessions    accuracy after each session, with confidence bands over seeds
@@ -31,9 +32,12 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Kind, which runs, metric, file."""
-    parser.add_argument("kind", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(KINDS)}")
     parser.add_argument(
-        "filters", nargs="*", metavar="FILTER", help="which runs, as in hdx runs: head=lda, exp=…, 'acc_last>0.9', output_dir=…"
+        "filters",
+        nargs="*",
+        metavar="RUN|FILTER",
+        help="which runs: an id (exp/hash-sN) or a group (exp/hash), or as in hdx runs: head=lda, 'acc_last>0.9', output_dir=…",
     )
     parser.add_argument(
         "--table", metavar="NAME", help="the cells of a table; words of KEY=VALUE are then overrides of every cell"
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column", action="append", default=[], metavar="LABEL", help="of the table: this column only (repeatable)"
     )
-    parser.add_argument("--metric", default="acc_last", help="of parameters, shots and cost; default: acc_last")
+    parser.add_argument("--metric", help="of parameters, shots and cost; default: acc_last, of runs on episodes acc")
     parser.add_argument("--cost", choices=("seconds", "images"), default="seconds", help="of the plot cost; default: seconds")
     parser.add_argument("--out", metavar="FILE", help="a .png, .svg or .pdf; default: KIND.png")
     _common.add_config_dir_argument(parser)
@@ -58,12 +62,19 @@ def run(args: argparse.Namespace) -> int:
     from hdx.report import groups, metrics
     from hdx.report.plots import style
 
+    if args.kind is None:
+        raise ConfigError(f"expected a kind of plot, got none  (one of {', '.join(KINDS)})")
     if args.kind not in KINDS:
         raise ConfigError(f"kind '{args.kind}' is unknown.{did_you_mean(args.kind, list(KINDS))}  (one of {', '.join(KINDS)})")
     out = Path(args.out or f"{args.kind}.png")
     style.check_out(out)
-    metrics.find(args.metric)
+    if args.metric is not None:
+        metrics.find(args.metric)
     chosen = groups.require(_of_table(args) if args.table else _of_filters(args))
+    if args.kind in OF_SESSIONS:
+        chosen = groups.of_sessions(chosen)
+    elif args.metric is None:
+        args.metric = "acc" if all(map(groups.on_episodes, chosen)) else "acc_last"
     caption = _draw(args, chosen, out)
     if args.json:
         _common.print_json({"file": str(out), "kind": args.kind, "caption": caption, "groups": [group.label for group in chosen]})
@@ -79,7 +90,7 @@ def _draw(args: argparse.Namespace, groups: list[Group], out: object) -> str:
     from hdx.report import metrics
     from hdx.report.plots import matrix, points, sessions
 
-    path, metric = Path(str(out)), metrics.find(args.metric)
+    path, metric = Path(str(out)), metrics.find(args.metric or "acc_last")
     return {
         "sessions": lambda: sessions.sessions(groups, path),
         "forgetting": lambda: sessions.forgetting(groups, path),
@@ -95,11 +106,16 @@ def _of_filters(args: argparse.Namespace) -> list[Group]:
     from hdx.errors import ConfigError
     from hdx.report import groups
     from hdx.store.filters import select
+    from hdx.store.sides import find_side
 
     if args.row or args.column:
         raise ConfigError("--row and --column choose among the cells of a table: add --table NAME  (hdx list table)")
     output_dir, words = _runs.split_output_dir(args.filters)
-    return groups.of_rows(select(_runs.refreshed(output_dir).runs(), words))
+    rows = _runs.refreshed(output_dir).runs()
+    names = [word for word in words if not set("=<>") & set(word)]
+    found = {row["run_id"]: row for name in names for row in find_side(rows, name)}
+    chosen = [row for row in rows if row["run_id"] in found] if names else rows
+    return groups.of_rows(select(chosen, [word for word in words if word not in names]))
 
 
 def _of_table(args: argparse.Namespace) -> list[Group]:

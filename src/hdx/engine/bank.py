@@ -6,6 +6,7 @@ makes a row a pure function of its image and not of its neighbours.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from hdx.body import Body, Unpooled
 from hdx.datasets._base import ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine._rows import Rows
-from hdx.errors import Interrupted
-from hdx.store.files import write_json
+from hdx.errors import Interrupted, RunError
+from hdx.store.files import read_json, write_json
 
+COST = "cost.json"
+MADE, ASKED = 1, 2
 NONE = np.zeros(0, np.int64)
 
 
@@ -32,11 +35,16 @@ class Bank:
 
     Attributes:
         forwarded: images this process put through a body.
+        found: images that it did not, because another run had; found_seconds: what they cost that one, None where that is not
+            known.
+        owed: images that an earlier attempt of the run put through ahead; they are no other run's.
     """
 
     def __init__(self, root: Path, batch_size: int, dtype: str, device: torch.device) -> None:
         self.root, self.batch_size, self.dtype, self.device = root, batch_size, np.dtype(dtype), device
-        self.forwarded = 0
+        self.forwarded = self.found = self.owed = 0
+        self.found_seconds: float | None = 0.0
+        self._own: dict[tuple[str, str], np.ndarray] = {}  # [N]: which rows this run made, and asked for
         self._entries: dict[tuple[str, str], Rows] = {}
 
     def get(
@@ -50,13 +58,40 @@ class Bank:
         """
         entry = self._entry(digest, images, body)
         missing = _agreed(np.unique(indices[~entry.valid(indices)]), len(images))
+        self._count(entry, digest, images, np.setdiff1d(indices, missing))
         if len(missing):
-            self._extract(body, entry, images, self._filled(missing, entry, soon, len(images)))
+            rows = self._filled(missing, entry, soon, len(images))
+            self.own(digest, images, missing)
+            self._own[digest, images.digest][rows] |= MADE
+            self._extract(body, entry, images, rows)
         if not entry.valid(indices).all():
             raise RuntimeError(
                 f"features bank {entry.folder}: rows written by another rank are not visible; share output_dir between nodes"
             )
         return entry.rows[indices].astype(np.float32)
+
+    def own(self, digest: str, images: ImageSet, rows: np.ndarray) -> np.ndarray:
+        """Note rows as asked for by this run. Returns: those that it neither made nor asked for before."""
+        noted = self._own.setdefault((digest, images.digest), np.zeros(len(images), np.uint8))
+        fresh = np.unique(rows[noted[rows] == 0])
+        noted[rows] |= ASKED
+        return fresh
+
+    @property
+    def ahead(self) -> int:
+        """Images that this run put through a body and did not ask for yet: they filled a batch."""
+        return sum(int((noted == MADE).sum()) for noted in self._own.values())
+
+    def _count(self, entry: Rows, digest: str, images: ImageSet, rows: np.ndarray) -> None:
+        """Count rows that are there although this run did not make them."""
+        n = len(self.own(digest, images, rows))
+        mine = min(n, self.owed)
+        self.owed, n = self.owed - mine, n - mine
+        if n:
+            cost = _cost(entry.folder)
+            self.found += n
+            known = self.found_seconds is not None and cost["images"]
+            self.found_seconds = (self.found_seconds or 0.0) + n * cost["seconds"] / cost["images"] if known else None
 
     def _entry(self, digest: str, images: ImageSet, body: Body | Unpooled) -> Rows:
         key = (digest, images.digest)
@@ -79,7 +114,7 @@ class Bank:
 
     def _extract(self, body: Body | Unpooled, entry: Rows, images: ImageSet, rows: np.ndarray) -> None:
         parts = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        mine = parts[ranks.rank() :: ranks.world()]
+        mine, started = parts[ranks.rank() :: ranks.world()], time.monotonic()
         for part, batch in zip(mine, images.batches(mine, self.device)):
             if stop.requested():
                 break
@@ -87,6 +122,19 @@ class Bank:
             self.forwarded += len(part)
         if ranks.any_rank(stop.requested()):  # all ranks leave together; this is also where they wait for each other
             raise Interrupted("stopped while extracting features")
+        if ranks.rank() == 0:
+            cost = _cost(entry.folder)
+            seconds = cost["seconds"] + time.monotonic() - started
+            write_json(entry.folder / COST, {"images": cost["images"] + len(rows), "seconds": seconds})
+
+
+def _cost(folder: Path) -> dict[str, float]:
+    """Images that were put into an entry and the seconds that it took; zeros where nothing is known."""
+    try:
+        found = read_json(folder / COST)
+        return {name: float(found[name]) for name in ("images", "seconds")}
+    except (RunError, KeyError, TypeError, ValueError):
+        return {"images": 0.0, "seconds": 0.0}
 
 
 def _agreed(rows: np.ndarray, n_rows: int) -> np.ndarray:

@@ -61,6 +61,7 @@ class Loop:
         self.position = np.full(len(self.dataset.classes), -1)
         self.position[list(self.sessions[-1].seen_classes)] = np.arange(len(self.sessions[-1].seen_classes))
         self.seconds: dict[str, float] = {}
+        self._gifts = (0, 0, 0.0)  # `_shared` up to the last session
 
     def run(self) -> list[dict[str, Any]]:
         """All sessions that are not committed yet. Returns: the records of all sessions.
@@ -76,6 +77,10 @@ class Loop:
             load_session(self.run_dir.checkpoints, done, self.method, len(self.sessions[done].seen_classes))
             self.method.to(self.device)
             self.digest = self.body.digest()
+            for session in self.sessions[: len(records)]:  # what an earlier attempt forwarded is no gift of another run
+                self.bank.own(self.digest, self.dataset.train, session.train)
+                self.bank.own(self.digest, self.dataset.test, session.test)
+            self.bank.owed = records[-1].get("ahead", 0)
         for session in self.sessions[len(records) :]:
             inputs.check(self.config)  # a table of two datasets would be no table
             record = self._session(session) | extra
@@ -105,13 +110,22 @@ class Loop:
         counts = {"images_forwarded": self._all(self.bank.forwarded - forwarded), "images_trained": self.phases.trained - trained}
         if outputs is not None:
             counts["teacher_images"] = self._all(outputs.forwarded - asked)
-        record |= counts | {"loss": loss, "bodies_from": self.phases.taken}
+        record |= counts | {"ahead": self.bank.ahead, "shared": self._shared(), "loss": loss, "bodies_from": self.phases.taken}
         record |= {"works": self.phases.works} if self.phases.works else {}
         record |= {"selection": self.method.selection} if self.method.selection else {}
         record["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         record["seconds"]["total"] = round(time.monotonic() - started, 3)
         self.seconds = {}
         return record
+
+    def _shared(self) -> dict[str, float | None]:
+        """What other runs had done for this one since the last session, and what it had cost them."""
+        now = self.bank.found, self.phases.spared
+        seconds = [each for each in (self.bank.found_seconds, self.phases.spared_seconds) if each is not None]
+        total = round(sum(seconds) - self._gifts[2], 3) if len(seconds) == 2 else None
+        found = {"images_forwarded": now[0] - self._gifts[0], "images_trained": now[1] - self._gifts[1], "seconds": total}
+        self._gifts = (*now, sum(seconds))
+        return found
 
     def _seed(self, purpose: str, session: Session, *more: int) -> None:
         torch.manual_seed(derive(self.seed, purpose, session.index, *more))

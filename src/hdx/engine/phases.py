@@ -47,6 +47,8 @@ class Phases:
     Attributes:
         outputs: what the teacher says; None without one.
         trained: images put through training steps.
+        spared: images that were not, because another run had trained the same; spared_seconds: what that took, None where it is
+            not known.
         taken: runs whose bodies were taken over in this session; works: what was done in it without gradients.
     """
 
@@ -67,7 +69,8 @@ class Phases:
         self.cached = {"features": features, "tokens": tokens}
         self.teacher = self.method.parts.teacher
         self.outputs = self._teacher_cache()
-        self.trained = 0
+        self.trained = self.spared = 0
+        self.spared_seconds: float | None = 0.0
         self.taken: list[str] = []
         self.works: list[dict[str, Any]] = []
 
@@ -165,9 +168,13 @@ class Phases:
             found = self.bodies.load(key, self.method, phase)
             if not ranks.any_rank(found is None) and found is not None:
                 self.taken.append(found["run"])
+                self.spared += loader.samples if phase.inputs == "images" else 0
+                known = self.spared_seconds is not None and "seconds" in found
+                self.spared_seconds = (self.spared_seconds or 0.0) + float(found["seconds"]) if known else None
                 return float(found["loss"]) if "loss" in found else None
         from hdx.engine.fit import fit  # Lightning, of which a run that trains nothing has no need
 
+        started = time.monotonic()
         loss = fit(
             self.method,
             phase,
@@ -182,7 +189,7 @@ class Phases:
         if phase.inputs == "images":
             self.trained += loader.samples
         if key is not None and ranks.rank() == 0:
-            self.bodies.save(key, self.method, phase, loss)
+            self.bodies.save(key, self.method, phase, loss, time.monotonic() - started)
         return loss
 
     def work(self, session: Session, number: int, work: Work, samples: Samples) -> None:

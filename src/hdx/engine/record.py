@@ -47,6 +47,17 @@ def episode_metrics(episodes: dict[str, list[float]]) -> dict[str, float | None]
     return metrics
 
 
+def _shared(sessions: list[dict[str, Any]]) -> dict[str, float | None] | None:
+    """What other runs had done for this one: images that they put through its body or trained on, and the seconds it took them,
+    None where that is not known; None in all for sessions of before this was counted."""
+    each = [session["shared"] for session in sessions if "shared" in session]
+    if len(each) < len(sessions):
+        return None
+    seconds = [one["seconds"] for one in each]
+    counts = {name: sum(one[name] for one in each) for name in ("images_forwarded", "images_trained")}
+    return {**counts, "seconds": None if None in seconds else round(sum(seconds), 3)}
+
+
 def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """The document that `hdx train --json` prints; counts and seconds add up over interruptions."""
     phases = sorted({name for session in sessions for name in session["seconds"]} - {"total"})
@@ -63,6 +74,7 @@ def run_record(run_dir: RunDir, about: dict[str, Any], sessions: list[dict[str, 
         "images_forwarded": sum(s["images_forwarded"] for s in sessions) + sessions[0].get("gain_predictor_images", 0),
         "images_trained": sum(session["images_trained"] for session in sessions),
         **_of_teacher(sessions),
+        "shared": _shared(sessions),
         **{name: max(session.get(name, 0) for session in sessions) for name in ("memory_images", "memory_bytes")},
         "seconds": seconds,
     }

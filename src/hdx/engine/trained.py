@@ -78,8 +78,8 @@ class TrainedBodies:
         return digest.of_json(about)[:32]
 
     def load(self, key: str, method: Method, phase: Phase) -> dict[str, str] | None:
-        """Put body and classifier in the state after the phase. Returns: `{run, loss}`, or None where there is none; a damaged
-        file counts as none, with a warning."""
+        """Put body and classifier in the state after the phase. Returns: `{run, loss, seconds}`, or None where there is none; a
+        damaged file counts as none, with a warning."""
         path = self._file(key)
         if not path.exists():
             return None
@@ -102,13 +102,13 @@ class TrainedBodies:
         method.beside.load_state_dict(beside)
         return about
 
-    def save(self, key: str, method: Method, phase: Phase, loss: float | None) -> None:
-        """Keep the state after the phase."""
+    def save(self, key: str, method: Method, phase: Phase, loss: float | None, seconds: float) -> None:
+        """Keep the state after the phase, and what it took."""
         tensors = {f"body/{name}": value for name, value in method.body.changed_state().items()}
         tensors |= {f"classifier/{name}": value for name, value in phase.classifier.state_dict().items()}
         tensors |= {f"beside/{name}": value for name, value in method.beside.state_dict().items()}
         plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-        about = {"run": self.run_id} | ({} if loss is None else {"loss": repr(loss)})
+        about = {"run": self.run_id, "seconds": f"{seconds:.3f}"} | ({} if loss is None else {"loss": repr(loss)})
         write_bytes(self._file(key), save(plain, metadata=about))
 
     def forget(self) -> None:

@@ -37,7 +37,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[Group]:
     """Groups of the finished runs among rows of the index, in the order of their labels."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["state"] == "finished" and row["protocol"] != "episodic":  # plots are of sessions, and episodes have none
+        if row["state"] == "finished":
             found.setdefault((row["exp"], row["group"]), []).append(row)
     options = [_options(runs[0]) for runs in found.values()]
     labels = distinguish(options, [f"{exp}/{group}" for exp, group in found])
@@ -69,10 +69,24 @@ def require(groups: list[Group]) -> list[Group]:
     """The groups. Raises: RunError when there is none."""
     if not groups:
         raise RunError(
-            "nothing to plot: no finished run fits  (hdx runs shows what there is; hdx table NAME --run fills a table; runs on "
-            "episodes have no sessions to plot)"
+            "nothing to plot: no finished run fits  (hdx runs shows what there is; hdx table NAME --run fills a table)"
         )
     return groups
+
+
+def on_episodes(group: Group) -> bool:
+    """Whether the runs of a group were scored on episodes, and so have no sessions."""
+    return any("episodes" in record for record in group.records.values())
+
+
+def of_sessions(groups: list[Group]) -> list[Group]:
+    """The groups that have sessions. Raises: RunError when none has."""
+    found = [group for group in groups if not on_episodes(group)]
+    if not found:
+        raise RunError(
+            "nothing to plot: runs on episodes have no sessions  (hdx plot shots, cost or parameters shows their accuracy)"
+        )
+    return found
 
 
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hdx.errors import ConfigError
 from hdx.registry import did_you_mean
+from hdx.store.alone import alone, seconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Metric:
         """The value in shown units; None where a run has no such number (forgetting after one session)."""
         if self.name == "seconds":
             return seconds(record)
+        if self.name.endswith("_alone"):
+            return alone(record)[self.name.removesuffix("_alone")]
         node: Any = record
         for key in self.place:
             node = node.get(key) if isinstance(node, dict) else None
@@ -43,12 +46,6 @@ class Metric:
     def text(self, value: float, sign: bool = False) -> str:
         """`93.21`, `-0.40`, and with `sign` `+1.20`."""
         return f"{value:{'+' if sign else ''},.{self.decimals}f}"
-
-
-def seconds(record: dict[str, Any]) -> float:
-    """Seconds of work of a run; `wall` is that of the last process alone, and a resumed run had several."""
-    spent = record["seconds"]
-    return float(max(spent.get("wall", 0.0), spent.get("sessions", 0.0) + spent.get("gain_predictor", 0.0)))
 
 
 def _share(name: str, meaning: str) -> Metric:
@@ -81,6 +78,9 @@ METRICS: dict[str, Metric] = {
         Metric("images_forwarded", "", ("images_forwarded",), 0, "images put through the body for features"),
         Metric("images_trained", "", ("images_trained",), 0, "images seen by the gradient phase, epochs included"),
         Metric("seconds", "s", ("seconds", "wall"), 1, "seconds of work, interruptions left out"),
+        Metric("images_forwarded_alone", "", (), 0, "the same as if no other run had put any through the same body"),
+        Metric("images_trained_alone", "", (), 0, "the same as if no other run had trained the same body"),
+        Metric("seconds_alone", "s", (), 1, "seconds of work, with those of what other runs had done for it"),
         Metric("peak_memory_mb", "MB", ("peak_memory_mb",), 0, "peak memory of the process, or of the GPU"),
     )
 }

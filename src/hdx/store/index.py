@@ -23,7 +23,7 @@ from hdx.store.rows import read_row
 
 log = logging.getLogger("hdx")
 
-VERSION = 3  # of the rows; another one means that they are read again
+VERSION = 4  # of the rows; another one means that they are read again
 SETTLED_S = 2.0  # what changed more recently than this may change again within the resolution of a file's time
 WAIT_S = 5.0
 STATES = ("finished", "running", "interrupted", "failed", "new")
@@ -77,6 +77,8 @@ class Index:
           the chosen configs;
         - `options`: dotted config option -> value, e.g. `options["head.ridge"]`; `head.name` is the component behind the choice;
         - `metrics`: name -> value or None; `session_accuracies`: one a session; `n_sessions`, `sessions_done`;
+        - `images_forwarded_alone`, `images_trained_alone`, `seconds_alone`: as if no other run had done a part of it
+          (`hdx.store.alone`), and `shares`, whether one had;
         - `trainable_parameters`, `head_parameters`, `images_forwarded`, `images_trained`, `classes`, `image_size`;
         - `seconds` (of work, interruptions left out), `peak_memory_mb`, `device`, `ranks`, `precision`, `host`, `pid`;
         - `progress`: what a running run says of itself (session, sessions, epoch, epochs), else empty.

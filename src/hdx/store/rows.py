@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hdx.store import alone
+
 GROUPS = (
     "dataset",
     "backbone",
@@ -141,14 +143,14 @@ def _read_record(run_dir: Path) -> dict[str, Any]:
 
 def _numbers(record: dict[str, Any]) -> dict[str, Any]:
     """What was measured; None and empty where there is no record yet."""
-    seconds = record.get("seconds", {})
-    spent = seconds.get("sessions", 0.0) + seconds.get("gain_predictor", 0.0)
     sessions = record.get("sessions", [])
     return {
         "metrics": {str(name): value for name, value in record.get("metrics", {}).items()},
         "session_accuracies": [session["acc"] for session in sessions],
         "n_sessions": record.get("n_sessions"),
-        "seconds": max(seconds.get("wall", 0.0), spent) if record else None,  # wall is of the last process alone
+        "seconds": alone.seconds(record) if record else None,
+        **{f"{name}_alone": value for name, value in alone.alone(record).items()},
+        "shares": alone.shares(record),
         "peak_memory_mb": record.get("peak_memory_mb"),
         "device": record.get("device"),
         "precision": record.get("precision"),

@@ -16,7 +16,7 @@ import pytest
 from hdx.errors import ConfigError, RunError
 from hdx.metrics.incremental import forgetting as forgetting_metric
 from hdx.report import metrics
-from hdx.report.groups import Group, distinguish, require
+from hdx.report.groups import Group, distinguish, of_sessions, require
 from hdx.report.plots import matrix, points, sessions, style
 
 pytest.importorskip("matplotlib", reason="hdx plot needs the extra: pip install 'hdx[plot]'")
@@ -163,3 +163,18 @@ def test_sessions_without_new_classes_stand_at_their_numbers(tmp_path: Path) -> 
         text = ["".join(node.itertext()) for node in svg.iter() if node.tag.endswith("text")]
         assert label in text
         assert text[:4] == (["5", "10", "15", "20"] if label == "classes seen" else ["1", "2", "3", "4"])
+
+
+def test_runs_on_episodes_have_no_sessions_to_plot(tmp_path: Path) -> None:
+    runs = {
+        seed: {**record(np.random.default_rng(seed)), "metrics": {"acc": 0.5 + seed / 10}, "episodes": {}} for seed in range(3)
+    }
+    few = [Group("ncm", {"head": "ncm", "protocol.shots": 1}, runs)]
+    with pytest.raises(RunError, match="runs on episodes have no sessions"):
+        of_sessions(few)
+    assert [each.label for each in of_sessions([*few, *GROUPS[:1]])] == ["lda"]
+    for draw in (points.cost, points.shots, points.parameters):
+        more = ("seconds",) if draw is points.cost else ()
+        with pytest.raises(RunError, match=r"none of these runs has acc_last; they have acc  \(--metric …\)"):
+            draw(few, tmp_path / "x.png", METRIC, *more)  # type: ignore[operator]
+        assert draw(few, tmp_path / "x.png", metrics.find("acc"), *more)  # type: ignore[operator]

@@ -14,12 +14,22 @@ from hdx.report.groups import Group, distinguish
 from hdx.report.plots import style
 from hdx.report.plots.sessions import over
 from hdx.report.table import Estimate, estimate
+from hdx.store.alone import alone, seconds
 
 SIDE = 0.02  # of the axis between two at the same place
 COSTS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
-    "seconds": ("seconds of work", metrics.seconds),
-    "images": ("images forwarded or trained on", lambda record: float(record["images_forwarded"] + record["images_trained"])),
+    "seconds": ("seconds of work as if alone", lambda record: _alone(record, "seconds")),
+    "images": (
+        "images forwarded or trained on as if alone",
+        lambda record: _alone(record, "images_forwarded") + _alone(record, "images_trained"),
+    ),
 }
+
+
+def _alone(record: dict[str, Any], name: str) -> float:
+    """A cost as if no other run had done a part of the work; as it was where that is not known."""
+    found = alone(record)[name]
+    return float(found if found is not None else seconds(record) if name == "seconds" else record[name])
 
 
 def parameters(groups: list[Group], out: Path, metric: metrics.Metric) -> str:
@@ -40,7 +50,7 @@ def shots(groups: list[Group], out: Path, metric: metrics.Metric) -> str:
 
     Raises: RunError when no group has a number of shots.
     """
-    series = _by_shots(groups)
+    series = _by_shots(having(groups, metric))
     style.check_series(len(series))
     with style.figure() as (drawing, axes):
         ticks = sorted({k for points in series.values() for k in points})
@@ -53,6 +63,16 @@ def shots(groups: list[Group], out: Path, metric: metrics.Metric) -> str:
         style.legend(drawing, axes[0, 0])
         style.save(drawing, out)
     return f"{_named(metric)} against training images a class; {over(groups, 'bars')}"
+
+
+def having(groups: list[Group], metric: metrics.Metric) -> list[Group]:
+    """The groups of runs that have a metric. Raises: RunError when none has, naming what they have."""
+    found = [group for group in groups if _estimate(group, metric) is not None]
+    if not found:
+        records = [record for group in groups for record in group.records.values()]
+        known = [name for name in metrics.METRICS if any(record["metrics"].get(name) is not None for record in records)]
+        raise RunError(f"nothing to plot: none of these runs has {metric.name}; they have {', '.join(known)}  (--metric …)")
+    return found
 
 
 def _by_shots(groups: list[Group]) -> dict[str, dict[int, Group]]:
@@ -90,6 +110,7 @@ def _bar(axes: Any, x: float, point: Estimate, look: style.Look) -> None:
 def _scatter(
     groups: list[Group], out: Path, metric: metrics.Metric, cost_of: Callable[[dict[str, Any]], float], label: str
 ) -> None:
+    groups = having(groups, metric)
     style.check_series(len(groups))
     costs = [mean_ci([cost_of(record) for record in group.records.values()]).mean for group in groups]
     positive = [value for value in costs if value > 0]
