@@ -138,13 +138,14 @@ def build(group: str, options: dict[str, Any], *context: Any) -> Any:
 
 def forget() -> None:
     """Look at what is installed anew."""
-    for cached in (plugins.installed, _own, _foreign, _found_in, source.read, source.file_of):
+    for cached in (plugins.installed, _own, _foreign, _found, _found_in, source.read, source.file_of):
         cached.cache_clear()
 
 
 # --- what there is --------------------------------------------------------------------------------------------------
 
 
+@cache
 def _found(group: str, name: str) -> str | None:
     """A class by its name: first where most of hdx's own are, so that no other module needs to be read."""
     own = _named_by_its_module(group, name)

@@ -57,7 +57,7 @@ def reads(group: str, node: dict[str, Any], data_dir: str | None) -> Iterator[Re
         elif option.name in wanted and is_path == (value is None):
             found = _first(wanted[option.name], data_dir)
             places = () if found is None else _with_siblings(found, info.facts.get("beside", {}))
-            yield Read(option.name, False, places, wanted[option.name][0] if found is None else found.name)
+            yield Read(option.name, False, places, option.name if found is None else found.name)
 
 
 def parts(group: str, node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

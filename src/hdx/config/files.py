@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Header:
     command: str
 
 
+@cache
 def packaged() -> Path:
     """The folder that ships with hdx: `hdx/conf` in a wheel, `conf/` of the repository in an editable install."""
     package = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from hdx import registry
@@ -43,12 +43,12 @@ class Option:
         """`>= 0` or `[0, 1]`; None without one."""
         return types.bound(self.annotation)
 
-    @property
+    @cached_property
     def marks(self) -> frozenset[str]:
         """The names of its marks, of `hdx.options`."""
         return types.marks(self.annotation)
 
-    @property
+    @cached_property
     def usual(self) -> Any:
         """The default as a checked config has it: 1 as 1.0 where a float is wanted, a tuple as a list."""
         return self.default if self.required else types.fit(self.default, self.annotation)

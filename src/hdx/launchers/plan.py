@@ -107,33 +107,34 @@ def plan(grid: Grid) -> Plan:
 
     Raises: ConfigError for what a sweep cannot do.
     """
-    own = {_named(run.config).run_id for run in grid.runs}
-    runs, teachers = _with_teachers(grid.runs)
-    tasks = ordered([_task(run) for run in runs])
+    runs, teachers, own = _with_teachers(grid.runs)
+    tasks = ordered([_task(config, overrides) for config, overrides in runs])
     if any(task.config["data"]["nodes"] > 1 for task in tasks):
         raise ConfigError("nodes: a run of a sweep has one machine; start runs on several nodes with hdx train")
     states = {task.run_id: state_of(RunDir(Path(task.run_dir))) for task in tasks}
     return Plan(tasks, states, teachers, frozenset(states) - own)
 
 
-def _with_teachers(runs: Sequence[Planned]) -> tuple[list[Planned], dict[str, str]]:
-    """The runs after the teachers that they name, and theirs; and for each student the id of its teacher."""
-    found: dict[str, Planned] = {}
+def _with_teachers(runs: Sequence[Planned]) -> tuple[list[tuple[Config, tuple[str, ...]]], dict[str, str], set[str]]:
+    """The runs, with absolute paths and under the names that they have on disk, after the teachers that they name, and theirs.
+
+    Returns: config and overrides of each, for each student the id of its teacher, and the ids of `runs`.
+    """
+    found: dict[str, tuple[Config, tuple[str, ...]]] = {}
     teachers: dict[str, str] = {}
 
-    def add(run: Planned) -> None:
-        own = _named(run.config).run_id
-        if own in found:
-            return
-        if (config := teacher_config(run.config.data)) is not None:
-            teachers[own] = _named(config).run_id
-            places = [f"{key}={config[key]}" for key in ("output_dir", "data_dir") if config[key] != run_default(key)]
-            add(Planned(config, (*run.config["teacher.overrides"], *places)))
-        found[own] = run
+    def add(run: Planned) -> str:
+        named = as_before(absolute_in(run.config))
+        own = named.run_id
+        if own not in found:
+            if (config := teacher_config(run.config.data)) is not None:
+                places = [f"{key}={config[key]}" for key in ("output_dir", "data_dir") if config[key] != run_default(key)]
+                teachers[own] = add(Planned(config, (*run.config["teacher.overrides"], *places)))
+            found[own] = named, run.overrides
+        return own
 
-    for run in runs:
-        add(run)
-    return list(found.values()), teachers
+    ids = {add(run) for run in runs}
+    return list(found.values()), teachers, ids
 
 
 def run_default(key: str) -> Any:
@@ -167,8 +168,7 @@ def ordered(tasks: Sequence[Task]) -> list[Task]:
     return [task for group in bodies.values() for task in group]
 
 
-def _task(run: Planned) -> Task:
-    config = _named(run.config)
+def _task(config: Config, overrides: tuple[str, ...]) -> Task:
     return Task(
         run_id=config.run_id,
         run_dir=str(Path(config["output_dir"]) / "runs" / config.run_id),
@@ -179,16 +179,11 @@ def _task(run: Planned) -> Task:
             "group": config.group_hash,
             "contents": inputs.found(config.data),
         },
-        overrides=run.overrides,
+        overrides=overrides,
         body=body_key(config.data),
         shares=body_shared(config.data),
         ranks=config["devices"],
     )
-
-
-def _named(config: Config) -> Config:
-    """With absolute paths, under the name that its runs have on disk."""
-    return as_before(absolute_in(config))
 
 
 def _kinds(task: Task) -> list[tuple[str, ...]]:

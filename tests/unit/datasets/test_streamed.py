@@ -62,6 +62,8 @@ def test_digest_is_stable_and_follows_files_and_options(make_tree: Callable[...,
     assert digest() == first
     assert len({first, digest(image_size=32), digest(fit="pad"), digest(split_seed=1), digest(colour="grey")}) == 5
     os.utime(root / "a" / "000.jpg", ns=(1, 1))
+    assert digest() == first
+    (root / "a" / "000.jpg").write_bytes((root / "a" / "001.jpg").read_bytes())
     assert digest() != first
 
 
