@@ -75,7 +75,21 @@ def test_only_what_differs_from_the_defaults_of_the_classes_is_in_it() -> None:
 
 def _other(annotation: Any, value: Any) -> Any:
     """A value that fits an annotation and is not `value`."""
-    tries: list[Any] = [*(types.choices(annotation) or ()), True, False, 3, 7, 0.25, 0.75, 2.5, "other", ["crop"], [0.5], [3]]
+    tries: list[Any] = [
+        *(types.choices(annotation) or ()),
+        True,
+        False,
+        3,
+        7,
+        0.25,
+        0.75,
+        2.5,
+        "other",
+        ["crop"],
+        [0.5],
+        [3],
+        [0.5, 0.25],
+    ]
     tries += [["other"], {"a": 1}, None]
     for each in tries:
         try:

@@ -96,7 +96,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def describe(package: str, cls: str) -> schema.ComponentInfo:
-    return schema._describe(f"{package}.child", cls, cls.lower(), "head")
+    return schema._describe(f"{package}.child", cls, cls.lower(), "")
 
 
 def test_inherited_options_and_meanings(package: str) -> None:
