@@ -152,6 +152,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                 packed.extractall(new, filter="data")  # nothing outside the folder
         else:
             _gunzip(archive, new)
+        for inner in sorted(new.rglob("*.gz")):  # files of an archive that are packed one by one
+            _gunzip(inner, new)
+            inner.unlink()
         _move(new, folder)
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{archive} cannot be unpacked: {_reason(error)}. Remove it and get it again") from error
@@ -162,7 +165,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _gunzip(archive: Path, folder: Path) -> None:
     import gzip
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with gzip.open(archive, "rb") as packed, (folder / archive.name.removesuffix(".gz")).open("wb") as file:
         shutil.copyfileobj(packed, file, CHUNK)
 

@@ -122,11 +122,13 @@ def test_archives_are_unpacked_and_nothing_outside_their_folder(server: Server, 
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a/1.txt", "one")
+        archive.writestr("gzip/inner.gz", gzip.compress(b"three"))  # as EMNIST's
     server.files["a.zip"] = packed.getvalue()
     server.files["b.gz"] = gzip.compress(b"two")
     for name in ("a.zip", "b.gz"):
         get(Remote((server.url(name),), f"got/{name}", md5(server.files[name]), unpack="got"), tmp_path)
     assert (tmp_path / "got/a/1.txt").read_text() == "one" and (tmp_path / "got/b").read_bytes() == b"two"
+    assert (tmp_path / "got/inner").read_bytes() == b"three"
     evil = io.BytesIO()
     with tarfile.open(fileobj=evil, mode="w") as packed_tar:
         info = tarfile.TarInfo("../outside.txt")
