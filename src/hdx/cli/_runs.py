@@ -25,10 +25,17 @@ def split_output_dir(words: Sequence[str]) -> tuple[Path, list[str]]:
     for word in words:
         key, given, value = word.partition("=")
         if key.lstrip("+") == "output_dir" and given:
-            chosen = value
+            chosen = _unquoted(word) if value[:1] in ("'", '"') else value
         else:
             rest.append(word)
     return Path(chosen).expanduser(), rest
+
+
+def _unquoted(word: str) -> str:
+    """The value of a word that is quoted as `hdx train` wants it."""
+    from hdx.config.quoting import plain
+
+    return plain(word)
 
 
 def refreshed(output_dir: Path) -> Index:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ def _set(override: Override, config: DictConfig, sources: dict[str, str], proble
 def _plain(config: DictConfig, sources: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Plain data with interpolations resolved, unless there is one that may not be."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
     raw = OmegaConf.to_container(config, resolve=False)
     places = Composed({}, sources=sources)
@@ -141,8 +142,19 @@ def _plain(config: DictConfig, sources: dict[str, str]) -> tuple[dict[str, Any],
         return dict(raw), problems  # type: ignore[arg-type]
     try:
         return dict(OmegaConf.to_container(config, resolve=True)), []  # type: ignore[arg-type]
+    except InterpolationKeyError as error:
+        return dict(raw), [_interpolation(error)]  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         return dict(raw), [_line(error)]  # type: ignore[arg-type]
+
+
+def _interpolation(error: Any) -> str:
+    """The line for `${name}` of a key that is not in the config; a shell's variable is often what was meant."""
+    name = str(error).partition("'")[2].partition("'")[0]
+    shell = (
+        "; a variable of the shell is put in by the shell: write the word in double quotes, or without" if name in environ else ""
+    )
+    return f"{error.full_key}: ${{{name}}} refers to a key that is not in the config{shell}"
 
 
 def _line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hdx.cli._runs import split_output_dir
 from hdx.config import overrides, paths, quoting
 from hdx.config.grid import expand
 from hdx.config.validate import load
@@ -111,3 +112,18 @@ def test_a_plain_value() -> None:
     assert quoting.plain("output_dir=/a=b") == "/a=b"
     assert quoting.plain('output_dir="/a=b"') == "/a=b"
     assert quoting.plain("output_dir=out") == "out"
+
+
+def test_a_variable_of_the_shell_that_reached_hdx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEWHERE", "/x")
+    with pytest.raises(ConfigError) as caught:
+        load(["dataset=folder", "dataset.path=${SOMEWHERE}/data"])
+    assert caught.value.problems == [
+        "dataset.path: ${SOMEWHERE} refers to a key that is not in the config; a variable of the shell is put in by the shell: "
+        "write the word in double quotes, or without"
+    ]
+
+
+def test_a_quoted_folder_of_runs() -> None:
+    assert split_output_dir(['output_dir="/a=b, c"', "state=failed"]) == (Path("/a=b, c"), ["state=failed"])
+    assert split_output_dir(["output_dir=/a=b"]) == (Path("/a=b"), [])
