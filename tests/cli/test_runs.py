@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hdx.config.config import Config
-from hdx.config.validate import load
+from hdx.config.validate import load, load_saved
 from hdx.errors import ConfigError, RunError
 from hdx.store.files import write_json
 from hdx.store.index import Index
@@ -292,7 +292,7 @@ def test_a_strangers_config_names_no_place(line: str, why: str, make: Make, insi
     end = next(i for i in range(text.index("\n", start) + 1, len(text)) if text[i - 1] == "\n" and text[i] != " ")
     file.write_text(f"{text[:start]}{line}\n{text[end:]}")
     with pytest.raises(ConfigError, match="."):
-        Config.load(file)
+        load_saved(file)
     for words in (("resume", str(folder)), ("export", str(folder))):
         code, out, err = inside(*words)
         assert code == 2 and why in err, err
@@ -308,7 +308,7 @@ def test_a_strangers_run_directory_with_links_is_not_written_through(make: Make,
     outside.mkdir()
     (folder / "sessions").symlink_to(outside)
     with pytest.raises(RunError, match="sessions is a link"):
-        adopt(Config.load(folder / "config.yaml"), RunDir(folder))
+        adopt(load_saved(folder / "config.yaml"), RunDir(folder))
     assert list(outside.iterdir()) == []
 
 

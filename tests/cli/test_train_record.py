@@ -174,7 +174,7 @@ def test_the_seed_is_the_end_of_the_run_id_and_results_change_its_hash(tmp_path:
 
 
 def test_a_changed_machine_option_reaches_an_unfinished_run(inside: Inside, outputs: Path) -> None:
-    from hdx.config.config import Config
+    from hdx.config.validate import load_saved
 
     config = config_of(outputs, "+exp=ncm_frozen", "workers=1")
     run_dir = RunDir(outputs / "runs" / config.run_id)
@@ -182,7 +182,7 @@ def test_a_changed_machine_option_reaches_an_unfinished_run(inside: Inside, outp
     config.save(run_dir.config_file)
     code, _, err = inside("train", *config_words(outputs, "+exp=ncm_frozen", "workers=0"))
     assert code == 0, err
-    assert Config.load(run_dir.config_file)["workers"] == 0
+    assert load_saved(run_dir.config_file)["workers"] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"seed: 0\nhead: [", b"\xff\xfe\x00", b"- a\n"])

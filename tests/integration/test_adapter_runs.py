@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.engine import fit
 from hdx.engine.export_model import export_model
 from hdx.engine.predict import Model
@@ -59,7 +59,7 @@ def test_cut_inside_a_phase_it_ends_bit_equal(name: str, tmp_path: Path, monkeyp
 def test_lora_is_exported_merged(tmp_path: Path) -> None:
     record = run(tmp_path, *RUNS["lora"])
     run_dir, path = RunDir(Path(record["run_dir"])), tmp_path / "model.safetensors"
-    config = Config.load(run_dir.config_file)
+    config = load_saved(run_dir.config_file)
     assert export_model(config, run_dir, path)["adapter"] == "lora"
     assert not any("parametrizations" in name for name in load_file(path))
     assembly = restored(config, run_dir)
@@ -71,5 +71,5 @@ def test_lora_is_exported_merged(tmp_path: Path) -> None:
 def test_prompts_are_not_exported(tmp_path: Path) -> None:
     run_dir = RunDir(Path(run(tmp_path, *RUNS["vpt"])["run_dir"]))
     with pytest.raises(RunError, match="adapter=vpt cannot be merged into plain weights: its prompts stays; export a run whose"):
-        export_model(Config.load(run_dir.config_file), run_dir, tmp_path / "model.safetensors")
+        export_model(load_saved(run_dir.config_file), run_dir, tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hdx.cli.main import main
-from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.datasets.digits import Digits
 from hdx.engine.export_model import export_model, snippet
 from hdx.engine.plain_head import plain_head
@@ -36,7 +36,7 @@ RESNET = ("+exp=fsa_film", "backbone=timm", "backbone.model=resnet18", "backbone
 
 def export(record: dict[str, Any], path: Path) -> dict[str, Any]:
     run_dir = run_dir_of(record)
-    return export_model(Config.load(run_dir.config_file), run_dir, path)
+    return export_model(load_saved(run_dir.config_file), run_dir, path)
 
 
 def pixels(record: dict[str, Any], outputs: Path) -> np.ndarray:
@@ -47,7 +47,7 @@ def pixels(record: dict[str, Any], outputs: Path) -> np.ndarray:
 def own_logits(record: dict[str, Any], images: np.ndarray) -> torch.Tensor:
     """What the run's own body and head say, adapter not merged."""
     run_dir = run_dir_of(record)
-    method = restored(Config.load(run_dir.config_file), run_dir).method
+    method = restored(load_saved(run_dir.config_file), run_dir).method
     with torch.inference_mode():
         return method.head(method.body.embed(torch.from_numpy(images))).double()
 

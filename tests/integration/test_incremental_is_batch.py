@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.engine.bank import Bank
 from hdx.engine.build import assemble
 from hdx.engine.state import load_session
@@ -27,7 +27,7 @@ ORDERS = (
 def logits_by_class(record: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
     """Logits [N, C] of the run's last head on all test images, columns in the order of class names."""
     run_dir = run_dir_of(record)
-    data = Config.load(run_dir.config_file).data
+    data = load_saved(run_dir.config_file).data
     assembly = assemble(data)
     assembly.attach(data["adapter"])
     method, last = assembly.method, assembly.sessions[-1]

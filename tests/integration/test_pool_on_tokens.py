@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hdx.body import Unpooled
-from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.datasets.digits import Digits
 from hdx.engine.bank import Bank
 from hdx.engine.export_model import restored
@@ -24,7 +24,7 @@ GEM = ("+exp=fsa_film", "adapter=none", "pool=gem", "pool.learn=true", "protocol
 
 def exponent(record: dict[str, Any]) -> float:
     run_dir = run_dir_of(record)
-    return float(restored(Config.load(run_dir.config_file), run_dir).method.body.pool.p)
+    return float(restored(load_saved(run_dir.config_file), run_dir).method.body.pool.p)
 
 
 def test_the_exponent_is_learnt_on_cached_maps_as_on_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

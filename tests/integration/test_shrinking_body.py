@@ -12,7 +12,7 @@ from torch import nn
 
 from hdx.backbones.conv4 import Conv4
 from hdx.body import Body
-from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.datasets.digits import Digits
 from hdx.engine.export_model import export_model
 from hdx.engine.predict import Model
@@ -66,7 +66,7 @@ def test_it_resumes_and_exports(thinned: None, tmp_path: Path) -> None:
     for one, other in zip(arrays_of(whole), arrays_of(resumed), strict=True):
         assert all(np.array_equal(one[name], other[name]) for name in one)
     run_dir = run_dir_of(whole)
-    about: dict[str, Any] = export_model(Config.load(run_dir.config_file), run_dir, tmp_path / "m.safetensors")
+    about: dict[str, Any] = export_model(load_saved(run_dir.config_file), run_dir, tmp_path / "m.safetensors")
     assert about["regrown"] is True
     model = Model(tmp_path / "m.safetensors", torch.device("cpu"))
     assert model.body.backbone.blocks[0][0].out_channels == 6  # type: ignore[union-attr, index]

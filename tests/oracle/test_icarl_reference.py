@@ -117,10 +117,10 @@ def test_every_image_goes_to_the_nearest_mean_of_exemplars(tmp_path: Path) -> No
 
 def features_of(record: dict, state: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Features of both splits in float64, image after image, under the body that the last session left behind."""
-    from hdx.config.config import Config
+    from hdx.config.validate import load_saved
     from hdx.engine.build import assemble
 
-    config = Config.load(RunDir(Path(record["run_dir"])).config_file)
+    config = load_saved(RunDir(Path(record["run_dir"])).config_file)
     assembly = assemble(config.data)
     assembly.attach(config.data["adapter"])
     body = assembly.method.body

@@ -106,17 +106,17 @@ def _group(config: Config, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
 def _of_body(config: Config, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Finished runs that use the same states of the same body, the newest first."""
-    from hdx.config.config import Config as Saved
     from hdx.config.identity import body_key
+    from hdx.config.validate import load_saved
     from hdx.errors import HdxError
 
-    wanted, found = body_key(config.data), []
+    wanted, found = body_key(config.data, config.taught), []
     parts = ("dataset", "backbone", "adapter", "method")
     near = [row for row in rows if row["state"] == "finished" and all(row[part] == config[part]["name"] for part in parts)]
     for row in sorted(near, key=lambda row: -(row["updated"] or 0.0))[:MOST_LOOKED_AT]:
         try:
-            data = Saved.load(Path(row["dir"]) / "config.yaml").data
-            if body_key({**data, "output_dir": config["output_dir"]}) == wanted:
+            saved = load_saved(Path(row["dir"]) / "config.yaml")
+            if body_key({**saved.data, "output_dir": config["output_dir"]}, saved.taught) == wanted:
                 found.append(row)
         except HdxError:  # damaged, or of a component that is gone
             continue

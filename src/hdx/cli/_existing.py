@@ -16,13 +16,13 @@ def existing_run(name: str, overrides: list[str]) -> tuple[Config, RunDir]:
     """
     from pathlib import Path
 
-    from hdx.config.config import Config
     from hdx.config.paths import absolute_in
+    from hdx.config.validate import load_saved
     from hdx.store.rundir import find_run
 
     changes = _machine_options(overrides)
     run_dir = find_run(name, Path(changes.get("output_dir", "outputs")))
-    config = Config.load(run_dir.config_file).replace(**changes)
+    config = load_saved(run_dir.config_file).replace(**changes)
     home = run_dir.path.parents[1]
     if home.name == "runs" and run_dir.path == home / config.run_id:
         config = config.replace(output_dir=str(home.parent))  # wherever the folder was moved to

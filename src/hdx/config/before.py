@@ -11,11 +11,10 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from hdx.config import identity
 from hdx.config.config import Config
-from hdx.config.teacher import teacher_config
+from hdx.config.validate import load_saved
 from hdx.errors import HdxError
 
 log = logging.getLogger("hdx")
@@ -45,17 +44,16 @@ def _groups(folder: Path, changed_ns: int) -> dict[str, tuple[str, bool]]:
     for file in files.values():
         try:
             if (head := _HEAD.match(file.read_text(encoding="utf-8"))) is not None:
-                data = Config.load(file).data
-                found[identity.group_hash(data)] = head[1], not _reads(data)
+                saved = load_saved(file)
+                found[identity.group_hash(saved.data, saved.taught)] = head[1], not _reads(saved)
         except (HdxError, OSError, UnicodeDecodeError):  # damaged, or of a config that is none any more
             continue
     return found
 
 
-def _reads(data: dict[str, Any]) -> bool:
+def _reads(config: Config) -> bool:
     """Whether the identity of a config has contents in it."""
-    nodes = [node for node in identity.about(data).values() if isinstance(node, dict)]
+    nodes = [node for node in identity.about(config.data, config.taught).values() if isinstance(node, dict)]
     if any("files" in node or "code" in node or "parts" in node for node in nodes):
         return True
-    taught = teacher_config(data)
-    return taught is not None and _reads(taught.data)
+    return config.teacher is not None and _reads(config.teacher)

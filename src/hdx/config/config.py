@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hdx.config import identity
-from hdx.errors import ConfigError
 from hdx.store.files import write_bytes
 
 
@@ -23,6 +23,7 @@ class Config:
         choices: group to the name of the chosen config file.
         saved_hash: `group_hash` as it was when the config was saved; empty for a new one.
         contents: what its files held when the run began, as `inputs.found` has it; empty for a new one.
+        teacher_of: how the loader resolves the teacher that a config names by its words.
     """
 
     data: dict[str, Any]
@@ -30,11 +31,22 @@ class Config:
     choices: dict[str, str] = field(default_factory=dict)
     saved_hash: str = ""
     contents: dict[str, str] = field(default_factory=dict)
+    teacher_of: Callable[[dict[str, Any]], Config | None] | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def teacher(self) -> Config | None:
+        """The run that `teacher.overrides` names; None where they name none. Raises: ConfigError when its words make no sense."""
+        return None if self.teacher_of is None else self.teacher_of(self.data)
+
+    @property
+    def taught(self) -> str:
+        """What that run is, `<hash>-s<seed>`; empty where there is none."""
+        return "" if self.teacher is None else f"{self.teacher.group_hash}-s{self.teacher['seed']}"
 
     @cached_property
     def group_hash(self) -> str:
         """Eight hex digits that all seeds of this config share (`identity.group_hash`)."""
-        return self.saved_hash or identity.group_hash(self.data)
+        return self.saved_hash or identity.group_hash(self.data, self.taught)
 
     @property
     def run_id(self) -> str:
@@ -52,23 +64,16 @@ class Config:
         """A copy with other run options; the group stays the same when they are among those that no hash sees."""
         data = {**copy.deepcopy(self.data), **values}
         kept = self.saved_hash if not any(map(identity.hashed, values)) else ""
-        return Config(data, self.exp, dict(self.choices), kept, dict(self.contents) if kept else {})
+        return Config(data, self.exp, dict(self.choices), kept, dict(self.contents) if kept else {}, self.teacher_of)
 
     def to_yaml(self) -> str:
         """The resolved config as YAML, in the order of the config files."""
         return _dump(self.data)
 
     def save(self, path: Path | str) -> None:
-        """Write a file that `load` reads; above the config itself stand the preset, the hash, what files held and the choices."""
+        """Write what `validate.load_saved` reads; above the config stand preset, hash, what files held and choices."""
         head = {"exp": self.exp, "group": self.group_hash, "contents": self.contents, "choices": self.choices}
         write_bytes(Path(path), (_dump(head) + self.to_yaml()).encode())
-
-    @classmethod
-    def load(cls, path: Path | str) -> Config:
-        """Read and check a saved config. Raises: ConfigError when it is missing, no plain YAML, or no longer valid."""
-        from hdx.config.validate import validate_saved
-
-        return validate_saved(_read(Path(path)), Path(path))
 
 
 def _dump(data: dict[str, Any]) -> str:
@@ -80,17 +85,3 @@ def _dump(data: dict[str, Any]) -> str:
 
     Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True))
     return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} is no plain YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"config {path}: expected a mapping, got {type(content).__name__}")
-    return content

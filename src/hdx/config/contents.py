@@ -54,7 +54,7 @@ def reads(group: str, node: dict[str, Any], data_dir: str | None) -> Iterator[Re
             for path in [value] if isinstance(value, str) else value:
                 place = Path(located(path, data_dir)).expanduser()
                 yield Read(option.name, True, _with_siblings(place, info.facts.get("beside", {})), place.name)
-        elif option.name in wanted and is_path == (value is None):
+        elif wanted.get(option.name) and is_path == (value is None):
             found = _first(wanted[option.name], data_dir)
             places = () if found is None else _with_siblings(found, info.facts.get("beside", {}))
             yield Read(option.name, False, places, option.name if found is None else found.name)

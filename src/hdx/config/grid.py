@@ -19,7 +19,7 @@ from hdx import registry
 from hdx.config import files, inert, overrides, paths, quoting, ranges, sweeps
 from hdx.config.compose import COMMAND_LINE, Composed, attempt
 from hdx.config.config import Config
-from hdx.config.validate import judge, load
+from hdx.config.validate import config_of, judge, load
 from hdx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class _Composer:
         data, problems, clashes = judge(composed, unsure)
         if problems or clashes or unsure:
             return None, problems, clashes
-        return Config(data, composed.exp, composed.choices), [], []
+        return config_of(composed, data), [], []
 
     def _choose(self, choices: tuple[str, ...]) -> tuple[Composed | None, list[str], set[str]]:
         """What the choices of parts compose to: by exchanging plain parts in what their presets compose to, or in full."""

@@ -12,28 +12,45 @@ from functools import cache
 from typing import Any
 
 from hdx import digest, registry
-from hdx.config import code, contents, schema, source
+from hdx.config import code, contents, named, schema, source
 
 
-def group_hash(data: dict[str, Any]) -> str:
+def group_hash(data: dict[str, Any], taught: str = "") -> str:
     """Eight hex digits of `about`."""
-    return digest.of_json(about(data))[:8]
+    return digest.of_json(about(data, taught))[:8]
 
 
-def about(data: dict[str, Any]) -> dict[str, Any]:
-    """What decides the results of a config, as plain data; a component `none` is as if its group were not there."""
+def about(data: dict[str, Any], taught: str = "") -> dict[str, Any]:
+    """What decides the results of a config, as plain data; a component `none` is as if its group were not there.
+
+    Args:
+        taught: the run that `teacher.overrides` names, `<hash>-s<seed>` (`Config.taught`).
+    """
     kept = _of_options(schema.run_options(), data)
-    found = {group: component(data, group) for group in registry.groups() if group in data and hashed(group)}
+    found = {group: component(data, group, taught) for group in registry.groups() if group in data and hashed(group)}
     return kept | {group: node for group, node in found.items() if node != {"name": "none"}}
 
 
-def component(data: dict[str, Any], group: str, *, scoring: bool = True) -> dict[str, Any]:
+def component(data: dict[str, Any], group: str, taught: str = "", *, scoring: bool = True) -> dict[str, Any]:
     """What decides what the component of a group does.
 
     Args:
+        taught: as for `about`.
         scoring: with the options that only say how a trained body is scored.
     """
-    return _of_node(data, group, data[group], scoring)
+    kept = _of_node(data, group, data[group], scoring)
+    if any("run" in option.marks for option in schema.describe(group, data[group]["name"]).options):
+        kept["is"] = _run(data, group, taught)
+    return kept
+
+
+def _run(data: dict[str, Any], group: str, taught: str) -> str:
+    """What the run is that a component names. Raises: ValueError where its words were not resolved."""
+    if group != "teacher" or not data[group].get("overrides"):
+        return named.identity(str(data[group].get("run")), data)
+    if not taught:
+        raise ValueError(f"Expected the run that teacher.overrides={data[group]['overrides']} names")
+    return taught
 
 
 def _of_node(data: dict[str, Any], group: str, node: dict[str, Any], scoring: bool = True) -> dict[str, Any]:
@@ -44,10 +61,6 @@ def _of_node(data: dict[str, Any], group: str, node: dict[str, Any], scoring: bo
     parts = [_of_node(data, group, part) for option, part in contents.parts(group, node) if _counts(info, option, scoring)]
     if any(len(part) > 1 for part in parts):
         kept["parts"] = parts
-    if any("run" in option.marks for option in info.options):
-        from hdx.config import teacher
-
-        kept["is"] = teacher.identity(data, group)
     if foreign := code.of(group, node["name"]):
         kept["code"] = foreign
     return kept
@@ -83,14 +96,17 @@ def _of_files(data: dict[str, Any], group: str, node: dict[str, Any]) -> dict[st
     return found
 
 
-def body_key(data: dict[str, Any]) -> str:
+def body_key(data: dict[str, Any], taught: str = "") -> str:
     """Eight hex digits that runs share when they use the same states of the same body.
 
     For a frozen body: dataset, backbone, pool, adapter, precision, and the seed where its weights are drawn and not loaded.
     A body that trains adds method, protocol, trainer, loss and seeds, and the head where the two train together.
+
+    Args:
+        taught: as for `about`.
     """
     stays = body_stays(data)
-    kept = {key: component(data, key, scoring=stays) for key in ("dataset", "backbone", "pool", "adapter")}
+    kept = {key: component(data, key, taught, scoring=stays) for key in ("dataset", "backbone", "pool", "adapter")}
     kept |= {key: data[key] for key in ("precision", "feature_dtype", "output_dir")}
     protocol, backbone = data["protocol"], data["backbone"]
     names = ("order_seed", "shot_seed", "train_seed", "label_seed")
@@ -106,7 +122,7 @@ def body_key(data: dict[str, Any]) -> str:
             "teacher",
             *(() if body_shared(data) else ("head",)),
         )
-        kept |= {key: component(data, key, scoring=False) for key in parts} | {"seeds": seeds}
+        kept |= {key: component(data, key, taught, scoring=False) for key in parts} | {"seeds": seeds}
     elif not (backbone.get("pretrained") or backbone.get("checkpoint")):
         kept |= {"seeds": seeds["train_seed"]}
     return digest.of_json(kept)[:8]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hdx import registry
-from hdx.config import checks, inert, quoting, schema, types
+from hdx.config import checks, identity, inert, quoting, schema, types
 from hdx.config.compose import Composed, attempt
 from hdx.config.config import Config
-from hdx.config.teacher import teacher_config
 from hdx.errors import ConfigError
 from hdx.store.trust import check_identity
 
 LATER_GROUPS = {"launcher": "local", "memory": "none", "ops": "default", "teacher": "none", "augment": "none"}
 """Groups that came after the first saved configs, with what runs did before."""
+ELSEWHERE = ("data_dir", "output_dir")  # of a teacher: where its students are
+_open: list[tuple[str, ...]] = []  # what is being composed: a teacher that learns from itself would have no end
 _MISSING = "???"  # how a config file says that a value must be given
 
 
@@ -34,7 +35,7 @@ def load_with_sources(overrides: Sequence[str] = (), config_dirs: Sequence[Path 
     data, more = _judge(composed, unsure)
     if problems or more:
         raise ConfigError(list(dict.fromkeys(problems + more)))
-    return Config(data, composed.exp, composed.choices), composed.sources
+    return config_of(composed, data), composed.sources
 
 
 def validate(composed: Composed) -> Config:
@@ -42,12 +43,21 @@ def validate(composed: Composed) -> Config:
     data, problems = _judge(composed)
     if problems:
         raise ConfigError(problems)
-    return Config(data, composed.exp, composed.choices)
+    return config_of(composed, data)
 
 
-def validate_saved(content: dict[str, Any], path: Path) -> Config:
-    """The config of a run directory. Raises: ConfigError, as `validate`."""
-    data = copy.deepcopy(content)
+def config_of(composed: Composed, data: dict[str, Any]) -> Config:
+    """What was composed, with the data that `judge` gave for it."""
+    return Config(data, composed.exp, composed.choices, teacher_of=teacher_of)
+
+
+def load_saved(path: Path | str) -> Config:
+    """Read and check the config of a run directory; combinations that are refused today are not judged again.
+
+    Raises: ConfigError when it is missing, no plain YAML, or has options that are none.
+    """
+    path = Path(path)
+    data = _read(path)
     exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
     contents = data.pop("contents", None) or {}
     check_identity(str(exp), str(group), path)
@@ -63,7 +73,51 @@ def validate_saved(content: dict[str, Any], path: Path) -> Config:
     if not isinstance(contents, dict):
         raise ConfigError(f"contents: expected a mapping, got {shown(contents)}  (set in: {path})")
     held = {str(label): str(digest) for label, digest in contents.items()}
-    return Config(fitted, str(exp), dict(choices), saved_hash=str(group), contents=held)
+    return Config(fitted, str(exp), dict(choices), saved_hash=str(group), contents=held, teacher_of=teacher_of)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is no plain YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"config {path}: expected a mapping, got {type(content).__name__}")
+    return content
+
+
+def teacher_of(data: dict[str, Any]) -> Config | None:
+    """The config of the run that `teacher.overrides` names, done where and with what its student is; None where there is none.
+
+    Raises: ConfigError, each line with `teacher.overrides` in front.
+    """
+    words = data["teacher"].get("overrides") if data.get("teacher", {}).get("name") == "run" else None
+    if not words:
+        return None
+    return _composed(tuple(words)).replace(**{key: data[key] for key in identity.unhashed() if key != "seed" and key in data})
+
+
+@lru_cache(maxsize=64)
+def _composed(words: tuple[str, ...]) -> Config:
+    if words in _open:
+        raise ConfigError(f"teacher.overrides={_words(words)} names a run whose teacher is itself: name another one")
+    if given := [word for word in words if word.lstrip("+").partition("=")[0] in ELSEWHERE]:
+        raise ConfigError(f"teacher.overrides: '{given[0]}' cannot be set there; a teacher lies where its students do")
+    _open.append(words)
+    try:
+        return load(words)
+    except ConfigError as error:
+        raise ConfigError([f"teacher.overrides={_words(words)}: {line}" for line in error.problems]) from None
+    finally:
+        _open.pop()
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return f"[{','.join(words)}]"
 
 
 def _with_later_options(data: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +166,7 @@ def judge(composed: Composed, unsure: Collection[str] = ()) -> tuple[dict[str, A
     clashes = [] if problems or unsure else checks.problems(data)
     if not (problems or unsure or clashes):
         try:
-            teacher_config(data)
+            teacher_of(data)
         except ConfigError as error:
             clashes = error.problems[:1]
     return {key: data[key] for key in composed.data if key in data}, problems, clashes

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdx.backbones._base import InputSpec
+from hdx.input_spec import InputSpec
 
 
 class EvalTransform:

@@ -14,6 +14,7 @@ from typing import IO, Any, TextIO
 
 from hdx.config import inputs
 from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.engine import stop
 from hdx.engine.report import Report
 from hdx.errors import ConfigError, Interrupted, RunError
@@ -177,7 +178,7 @@ def _unchanged(config: Config, run_dir: RunDir) -> tuple[dict[str, str], Config 
 
 def _saved(file: Path) -> Config | None:
     try:
-        return Config.load(file)
+        return load_saved(file)
     except ConfigError:  # missing, or damaged: the config at hand has the same identity
         return None
 

@@ -10,8 +10,9 @@ import torch
 
 from hdx import registry
 from hdx.config import teacher as named
-from hdx.config.config import Config
+from hdx.config.named import find
 from hdx.config.paths import located
+from hdx.config.validate import load_saved
 from hdx.datasets._base import Dataset
 from hdx.engine.predict import built, read_model
 from hdx.engine.restored import restored
@@ -70,13 +71,13 @@ def _of_run(run: str | None, data: dict[str, Any]) -> Trained:
     """The model of a run, by name or by `teacher.overrides`. Raises: WeightsError when it is not finished."""
     if line := named.unfinished(data):
         raise WeightsError(line)
-    run_dir = named.run_dir(data) or named.find(str(run), data)
+    run_dir = named.run_dir(data) or find(str(run), data)
     return _restored(run_dir, data, "/".join(run_dir.path.parts[-2:]))
 
 
 def _restored(run_dir: RunDir, data: dict[str, Any], label: str) -> Trained:
     """Body and head after the last session, on the student's device and beside its data."""
-    own = Config.load(run_dir.config_file)
+    own = load_saved(run_dir.config_file)
     where = {key: data[key] for key in ("output_dir", "accelerator", "devices", "nodes")}
     own = own.replace(**where, data_dir=data["data_dir"] or own["data_dir"])
     assembly = restored(own, run_dir)

@@ -17,6 +17,7 @@ import torch
 from hdx import registry, streams
 from hdx.config import inputs
 from hdx.config.config import Config
+from hdx.config.validate import load_saved
 from hdx.engine import ranks, stop
 from hdx.engine.artefacts import leave
 from hdx.engine.bank import Bank
@@ -78,7 +79,7 @@ def work(run_dir: RunDir, report: Report, assembly: Assembly | None = None, *, f
 
     Raises: Interrupted, with the run resumable; any HdxError with the run marked failed and the reason in `status.json`.
     """
-    config = Config.load(run_dir.config_file)
+    config = load_saved(run_dir.config_file)
     with Lease(run_dir.path) if ranks.rank() == 0 else nullcontext():
         if ranks.world() == 1 and not force and (record := run_dir.record()) is not None:
             return record  # another process finished it before this one got the lease
@@ -204,7 +205,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(format="hdx: %(message)s", stream=sys.stderr, level=logging.ERROR if quiet else logging.WARNING)
     stop.listen()
     try:
-        ranks.start_ranks(choose_device(Config.load(run_dir.config_file).data))
+        ranks.start_ranks(choose_device(load_saved(run_dir.config_file).data))
         work(run_dir, Report() if quiet else Lines(), force="--force" in argv[1:])
     except Interrupted as error:
         return error.exit_code

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from hdx.config.config import Config
+from hdx.config.validate import teacher_of
 from hdx.rules import Rule
 
 
@@ -53,9 +54,8 @@ class Task:
 
     def checked_config(self) -> Config:
         """The config, as it was checked when the grid was expanded."""
-        return Config(
-            self.config["data"], self.config["exp"], self.config["choices"], self.config["group"], self.config["contents"]
-        )
+        known = self.config
+        return Config(known["data"], known["exp"], known["choices"], known["group"], known["contents"], teacher_of)
 
 
 @dataclass(frozen=True)

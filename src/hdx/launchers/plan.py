@@ -16,7 +16,6 @@ from hdx.config.grid import Grid, Planned
 from hdx.config.identity import body_key, body_shared
 from hdx.config.paths import absolute_in
 from hdx.config.schema import run_options
-from hdx.config.teacher import teacher_config
 from hdx.errors import ConfigError
 from hdx.launchers._base import Launcher, Rules, Task, Told
 from hdx.store.rundir import RunDir
@@ -127,7 +126,7 @@ def _with_teachers(runs: Sequence[Planned]) -> tuple[list[tuple[Config, tuple[st
         named = as_before(absolute_in(run.config))
         own = named.run_id
         if own not in found:
-            if (config := teacher_config(run.config.data)) is not None:
+            if (config := run.config.teacher) is not None:
                 places = [f"{key}={config[key]}" for key in ("output_dir", "data_dir") if config[key] != run_default(key)]
                 teachers[own] = add(Planned(config, (*run.config["teacher.overrides"], *places)))
             found[own] = named, run.overrides
@@ -180,7 +179,7 @@ def _task(config: Config, overrides: tuple[str, ...]) -> Task:
             "contents": inputs.found(config.data),
         },
         overrides=overrides,
-        body=body_key(config.data),
+        body=body_key(config.data, config.taught),
         shares=body_shared(config.data),
         ranks=config["devices"],
     )

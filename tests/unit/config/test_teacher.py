@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hdx.config.paths import absolute_in, located
-from hdx.config.teacher import command, teacher_config
+from hdx.config.teacher import command
 from hdx.config.validate import load
 from hdx.errors import ConfigError
 
@@ -16,7 +16,7 @@ WORDS = ["+exp=kd_kd", "teacher.overrides=['+exp=kd_teacher','trainer.epochs=2']
 
 def test_the_teacher_is_the_run_that_its_words_make_where_the_student_is() -> None:
     config = load([*WORDS, "output_dir=there", "seed=3", "accelerator=cpu", "devices=2"])
-    teacher = teacher_config(config.data)
+    teacher = config.teacher
     assert teacher is not None
     assert teacher.run_id == load(["+exp=kd_teacher", "trainer.epochs=2"]).run_id  # its own seed, and not the student's
     assert [teacher[key] for key in ("output_dir", "accelerator", "devices", "seed")] == ["there", "cpu", 2, 0]
