@@ -78,6 +78,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         f"{group} {shown[group] or '-'}" for group in ("dataset", "backbone", "adapter", "head", "method", "protocol")
     )
     text = [f"run {shown['run_id']}: {shown['state']}, {_runs.duration(shown['age'])} ago", names]
+    if shown["exchanged"]:
+        text.append(f"not what the preset {shown['exp']} says: {shown['exchanged']}")
     if shown["reason"]:
         text.append(f"reason: {shown['reason']}")
     text += ["", "config, where it is not the default"]

@@ -74,6 +74,8 @@ def _print(rows: list[dict[str, Any]], n_found: int, n_all: int, where: str) -> 
         print(line)
         if row["reason"]:
             print(_runs.shorten(_runs.clean(f"    {row['reason']}"), _runs.width_of_lines()))
+    if any(row["exchanged"] for row in rows):
+        print("* with another part than the preset's  (hdx show run=… says which)")
     if len(rows) < n_found:
         print(f"… {n_found - len(rows):,} more  (--limit 0 shows all)")
 
@@ -81,5 +83,5 @@ def _print(rows: list[dict[str, Any]], n_found: int, n_all: int, where: str) -> 
 def _cells(row: dict[str, Any]) -> list[str]:
     metrics = row["metrics"]
     accuracies = [_runs.percent(metrics.get("acc_last", metrics.get("acc"))), _runs.percent(metrics.get("acc_avg_inc"))]
-    names = [row["run_id"], row["state"], row["dataset"] or "-", row["head"] or "-"]
+    names = [f"{row['run_id']}{'*' if row['exchanged'] else ''}", row["state"], row["dataset"] or "-", row["head"] or "-"]
     return [*names, *accuracies, _runs.duration(row["age"])]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdx import registry
-from hdx.config import inert, overrides, paths
+from hdx.config import inert, overrides, paths, preset
 from hdx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,12 +30,19 @@ class Composed:
         choices: group to the name of the chosen config file.
         exp: name of the preset, several joined with `+`, or `custom`.
         sources: dotted key to where its value was set: a config file or `command line`.
+        preset: group to the name that the preset chooses in it (`hdx.config.preset`).
     """
 
     data: dict[str, Any]
     choices: dict[str, str] = field(default_factory=dict)
     exp: str = "custom"
     sources: dict[str, str] = field(default_factory=dict)
+    preset: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exchanged(self) -> dict[str, str]:
+        """The parts of the preset that something else stands in the place of."""
+        return preset.exchanged(self.preset, self.choices)
 
     def where(self, key: str) -> str:
         """Where a key, or the first of the keys under it, was set; an empty string when that is not known."""
@@ -80,7 +87,7 @@ def _compose(plan: overrides.Plan, folders: list[Path]) -> tuple[Composed, list[
     picked = {group: chosen.choices[group] for group in registry.groups() if group in chosen.choices}
     exp = "+".join(name.replace("/", "-") for name in plan.exp) or "custom"
     data, more = _plain(config, sources)
-    return Composed(data, picked, exp, sources), problems + more
+    return Composed(data, picked, exp, sources, preset.parts_of(plan.exp, folders)), problems + more
 
 
 @contextmanager

@@ -23,6 +23,7 @@ class Config:
         choices: group to the name of the chosen config file.
         saved_hash: `group_hash` as it was when the config was saved; empty for a new one.
         contents: what its files held when the run began, as `inputs.found` has it; empty for a new one.
+        exchanged: group to what the preset chooses in it, where the command chose something else (`hdx.config.preset`).
         teacher_of: how the loader resolves the teacher that a config names by its words.
     """
 
@@ -31,6 +32,7 @@ class Config:
     choices: dict[str, str] = field(default_factory=dict)
     saved_hash: str = ""
     contents: dict[str, str] = field(default_factory=dict)
+    exchanged: dict[str, str] = field(default_factory=dict)
     teacher_of: Callable[[dict[str, Any]], Config | None] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
@@ -64,7 +66,8 @@ class Config:
         """A copy with other run options; the group stays the same when they are among those that no hash sees."""
         data = {**copy.deepcopy(self.data), **values}
         kept = self.saved_hash if not any(map(identity.hashed, values)) else ""
-        return Config(data, self.exp, dict(self.choices), kept, dict(self.contents) if kept else {}, self.teacher_of)
+        held = dict(self.contents) if kept else {}
+        return Config(data, self.exp, dict(self.choices), kept, held, dict(self.exchanged), self.teacher_of)
 
     def to_yaml(self) -> str:
         """The resolved config as YAML, in the order of the config files."""
@@ -72,7 +75,8 @@ class Config:
 
     def save(self, path: Path | str) -> None:
         """Write what `validate.load_saved` reads; above the config stand preset, hash, what files held and choices."""
-        head = {"exp": self.exp, "group": self.group_hash, "contents": self.contents, "choices": self.choices}
+        mark = {"exchanged": self.exchanged} if self.exchanged else {}
+        head = {"exp": self.exp, **mark, "group": self.group_hash, "contents": self.contents, "choices": self.choices}
         write_bytes(Path(path), (_dump(head) + self.to_yaml()).encode())
 
 

@@ -249,7 +249,7 @@ class _Composer:
             sources = {key: where for key, where in sources.items() if key not in mine}
             sources |= {key: paths.label(file) for key, _ in inert.flatten(part, group)}
             sources |= {f"{group}.{key}": where for key, where in laid.items()}
-        return Composed(data, choices, base.exp, sources)
+        return Composed(data, choices, base.exp, sources, base.preset)
 
     def _part(self, group: str, name: str) -> dict[str, Any] | None:
         """The content of a plain file: no defaults, no package, no interpolation, no second file of its name."""
@@ -294,7 +294,7 @@ def _lay(composed: Composed, values: list[Override]) -> Composed | None:
         else:
             return None
         sources[override.key_or_group] = COMMAND_LINE
-    return Composed(data, composed.choices, composed.exp, sources)
+    return Composed(data, composed.choices, composed.exp, sources, composed.preset)
 
 
 def launcher_of(grid: Grid) -> dict[str, Any]:

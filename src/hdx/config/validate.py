@@ -48,7 +48,7 @@ def validate(composed: Composed) -> Config:
 
 def config_of(composed: Composed, data: dict[str, Any]) -> Config:
     """What was composed, with the data that `judge` gave for it."""
-    return Config(data, composed.exp, composed.choices, teacher_of=teacher_of)
+    return Config(data, composed.exp, composed.choices, exchanged=composed.exchanged, teacher_of=teacher_of)
 
 
 def load_saved(path: Path | str) -> Config:
@@ -59,7 +59,7 @@ def load_saved(path: Path | str) -> Config:
     path = Path(path)
     data = _read(path)
     exp, group, choices = data.pop("exp", "custom"), data.pop("group", ""), data.pop("choices", {})
-    contents = data.pop("contents", None) or {}
+    contents, exchanged = data.pop("contents", None) or {}, data.pop("exchanged", None) or {}
     check_identity(str(exp), str(group), path)
     for added, usual in LATER_GROUPS.items():
         if added not in data:
@@ -70,10 +70,16 @@ def load_saved(path: Path | str) -> Config:
     fitted, problems, _ = judge(Composed(_with_later_options(data), dict(choices), str(exp), places))
     if problems:
         raise ConfigError(problems)
+    if not isinstance(exchanged, dict):
+        raise ConfigError(f"exchanged: expected a mapping, got {shown(exchanged)}  (set in: {path})")
     if not isinstance(contents, dict):
         raise ConfigError(f"contents: expected a mapping, got {shown(contents)}  (set in: {path})")
-    held = {str(label): str(digest) for label, digest in contents.items()}
-    return Config(fitted, str(exp), dict(choices), saved_hash=str(group), contents=held, teacher_of=teacher_of)
+    held, marked = _texts(contents), _texts(exchanged)
+    return Config(fitted, str(exp), dict(choices), str(group), held, marked, teacher_of)
+
+
+def _texts(mapping: dict[Any, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in mapping.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

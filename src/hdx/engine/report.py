@@ -67,9 +67,10 @@ def headline(about: dict[str, Any]) -> list[str]:
     """What runs and where, in two lines."""
     done = f", {about['done']} already finished" if about["done"] else ""
     adapter = "" if about["adapter"] == "none" else f" + {about['adapter']}"
+    mark = "*" if about.get("exchanged") else ""  # a part is not the preset's
     return [
-        f"{about['exp']}: {about['method']}, {about['backbone']}{adapter} at {about['image_size']} px, {about['head']} head, "
-        f"{about['dataset']} ({about['classes']} classes, {about['setting']}{done}), seed {about['seed']}",
+        f"{about['exp']}{mark}: {about['method']}, {about['backbone']}{adapter} at {about['image_size']} px, "
+        f"{about['head']} head, {about['dataset']} ({about['classes']} classes, {about['setting']}{done}), seed {about['seed']}",
         f"run {about['run_id']} on {about['device']}, {about['ranks']} rank(s), precision {about['precision']}",
     ]
 

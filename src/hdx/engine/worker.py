@@ -109,6 +109,7 @@ def _work(config: Config, run_dir: RunDir, report: Report, assembly: Assembly | 
         "run_id": config.run_id,
         "run_dir": str(run_dir.path),
         "exp": config.exp,
+        **({"exchanged": config.exchanged} if config.exchanged else {}),
         "seed": data["seed"],
         "dataset": data["dataset"]["name"],
         "classes": len(assembly.dataset.classes),

@@ -55,7 +55,8 @@ class Task:
     def checked_config(self) -> Config:
         """The config, as it was checked when the grid was expanded."""
         known = self.config
-        return Config(known["data"], known["exp"], known["choices"], known["group"], known["contents"], teacher_of)
+        held = (known["contents"], known["exchanged"])
+        return Config(known["data"], known["exp"], known["choices"], known["group"], *held, teacher_of)
 
 
 @dataclass(frozen=True)

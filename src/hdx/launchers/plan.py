@@ -175,6 +175,7 @@ def _task(config: Config, overrides: tuple[str, ...]) -> Task:
             "data": config.data,
             "exp": config.exp,
             "choices": config.choices,
+            "exchanged": config.exchanged,
             "group": config.group_hash,
             "contents": inputs.found(config.data),
         },

@@ -23,7 +23,7 @@ from hdx.store.rows import read_row
 
 log = logging.getLogger("hdx")
 
-VERSION = 4  # of the rows; another one means that they are read again
+VERSION = 5  # of the rows; another one means that they are read again
 SETTLED_S = 2.0  # what changed more recently than this may change again within the resolution of a file's time
 WAIT_S = 5.0
 STATES = ("finished", "running", "interrupted", "failed", "new")
@@ -75,6 +75,7 @@ class Index:
           the end or the last sign of life;
         - `dataset`, `backbone`, `pool`, `adapter`, `head`, `method`, `memory`, `protocol`, `teacher`, `loss`, `trainer`: names of
           the chosen configs;
+        - `exchanged`: parts that are not those of the preset, in words, as `adapter (not film)`; None where there is none;
         - `options`: dotted config option -> value, e.g. `options["head.ridge"]`; `head.name` is the component behind the choice;
         - `metrics`: name -> value or None; `session_accuracies`: one a session; `n_sessions`, `sessions_done`;
         - `images_forwarded_alone`, `images_trained_alone`, `seconds_alone`: as if no other run had done a part of it

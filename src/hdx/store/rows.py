@@ -54,7 +54,7 @@ def read_row(run_dir: Path) -> dict[str, Any]:
         "created": _mtime(run_dir / "config.yaml"),
     }
     problems: list[str] = []
-    row |= _guarded(problems, _config, run_dir, {"options": {}, **dict.fromkeys(GROUPS)})
+    row |= _guarded(problems, _config, run_dir, {"options": {}, "exchanged": None, **dict.fromkeys(GROUPS)})
     row |= _guarded(problems, _outcome, run_dir, _NOTHING | {"updated": row["created"]})
     record = _guarded(problems, _read_record, run_dir, {})
     row |= _guarded(problems, _numbers, record, _numbers({}))
@@ -88,7 +88,7 @@ def _config(run_dir: Path) -> dict[str, Any]:
     options = dict(content["options"])
     if seed:
         options["seed"] = int(seed[1])
-    return {**dict.fromkeys(GROUPS), **content["choices"], "options": options}
+    return {**dict.fromkeys(GROUPS), **content["choices"], "exchanged": content["exchanged"], "options": options}
 
 
 @lru_cache(maxsize=256)
@@ -103,11 +103,12 @@ def _parsed(text: str) -> dict[str, Any]:
         raise Unreadable("config.yaml is no plain YAML") from None
     if not isinstance(data, dict):
         raise Unreadable("config.yaml holds no mapping")
-    chosen = data.pop("choices", None)
+    chosen, other = data.pop("choices", None), data.pop("exchanged", None)
     for key in ("exp", "group", "contents"):  # the place of the directory says them, and a file can say anything
         data.pop(key, None)
     choices = {group: (chosen or {}).get(group) or (data.get(group) or {}).get("name") for group in GROUPS}
-    return {"choices": choices, "options": dict(flatten(data))}
+    mark = ", ".join(f"{group} (not {name})" for group, name in other.items()) if isinstance(other, dict) else None
+    return {"choices": choices, "exchanged": mark or None, "options": dict(flatten(data))}
 
 
 def flatten(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
