@@ -195,7 +195,7 @@ class Phases:
     def work(self, session: Session, number: int, work: Work, samples: Samples) -> None:
         """Carry out what is done without gradients, from its checkpoint where there is one."""
         started = time.monotonic()
-        carry_out(
+        value = carry_out(
             work,
             self.method,
             samples,
@@ -205,7 +205,9 @@ class Phases:
             checkpoint_seconds=self.method.recipe.checkpoint_seconds,
             report=self.report.progress,
         )
-        self.works.append({"name": work.name, "steps": work.steps, "seconds": round(time.monotonic() - started, 3)})
+        self.works.append(
+            {"name": work.name, "steps": work.steps, "value": value, "seconds": round(time.monotonic() - started, 3)}
+        )
 
     def _file(self, session: Session, number: int) -> Path:
         return self.run_dir.checkpoints / f"phase-{session.index:02d}-{number}.pt"

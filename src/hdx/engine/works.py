@@ -31,7 +31,7 @@ def carry_out(
     parts: tuple[int, ...],
     checkpoint_seconds: float,
     report: Callable[[dict[str, Any]], None],
-) -> None:
+) -> float | None:
     """Do `work` to its end, from the checkpoint `file` where there is one.
 
     Args:
@@ -40,9 +40,10 @@ def carry_out(
         seed, parts: of the streams.
         report: called with {step, steps, work, value} about twice a second.
 
+    Returns: what the last step returned.
     Raises: Interrupted after a checkpoint, when the process was asked to stop.
     """
-    step = _resumed(work, method, file)
+    step, value = _resumed(work, method, file), None
     saved = reported = time.monotonic()
     while step < work.steps:
         torch.manual_seed(derive(seed, "work", *parts, step))
@@ -60,6 +61,7 @@ def carry_out(
             ranks.barrier()  # no rank leaves while another one saves: torchrun would end it
             raise Interrupted(f"stopped while {work.name}")
     work.finish()
+    return value
 
 
 def _save(work: Work, method: Method, file: Path, step: int) -> None:

@@ -29,7 +29,8 @@ class Work(ABC):
 
     @abstractmethod
     def step(self, number: int, samples: Samples) -> float | None:
-        """Do step `number`, from 0. Returns: a number to show beside the progress, such as an objective."""
+        """Do step `number`, from 0. Returns: a number to show beside the progress, such as an objective; that of the
+        last step is recorded."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step needs beside body, head and `Method.beside`: tensors and plain data."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hdx.datasets._memory import InMemory
 from hdx.errors import ConfigError
@@ -29,8 +30,8 @@ class Condense(Method):
     is one of the body's kind, from random weights. The run's own body and head are then trained on the learnt images, in 8 bits,
     by the trainer's recipe. The run leaves them as its artefact: `dataset=distilled dataset.run=ID` is a dataset of them.
 
-    Source: Zhao et al. 2021, "Dataset Condensation with Gradient Matching", algorithm 1 and eq. 8; settings read in the authors'
-        code: images from noise, rate 0.1 and momentum 0.5 for images, 0.01 for the network (whose momentum is left out here).
+    Source: Zhao et al. 2021, "Dataset Condensation with Gradient Matching", algorithm 1 and eq. 8; the authors'
+        settings: rate 0.1 and momentum 0.5 for images, 0.01 for the network (whose momentum is left out here).
     Trains: images, then body and head on them, in the first session.
     Keeps: the learnt images.
     Certainty: written from the paper, settings of the authors' code from memory.
@@ -43,6 +44,7 @@ class Condense(Method):
         network_rate: of the network's steps.
         network_steps: of the network after each step of the images.
         restart: steps after which the network is drawn anew.
+        start: images start as real ones of their class, or as noise, which takes many times more steps.
     """
 
     trains_in = "first"
@@ -60,11 +62,12 @@ class Condense(Method):
         network_rate: PositiveFloat = 0.01,
         network_steps: PositiveInt = 5,
         restart: PositiveInt = 10,
+        start: Literal["real", "noise"] = "real",
     ) -> None:
         super().__init__(parts)
         self.per_class, self.steps, self.batch = per_class, steps, batch
         self.image_rate, self.network_rate = image_rate, network_rate
-        self.network_steps, self.restart = network_steps, restart
+        self.network_steps, self.restart, self.start = network_steps, restart, start
         self.classes: tuple[int, ...] = ()
 
     def check(self, labels: np.ndarray, sessions: list[Session]) -> None:
@@ -99,6 +102,7 @@ class Condense(Method):
             recipe=recipe,
             steps=self.steps,
             steps_itself=True,
+            raw=True,
             after_step=self._tidy,
             finish=lambda: self.beside.__delitem__("network"),
         )
@@ -125,6 +129,8 @@ class Condense(Method):
         if "network" not in self.beside:
             return super().training_step(batch, number)
         network = self.beside["network"]
+        if batch.step == 0 and self.start == "real":
+            self._take(batch)
         if batch.step % self.restart == 0:
             redraw(network)
         labels = torch.arange(len(self.classes), device=self.device).repeat_interleave(self.per_class)
@@ -138,6 +144,16 @@ class Condense(Method):
         for _ in range(self.network_steps):
             self.descend(self.loss(network(seen), labels).mean(), 1)
         return distance.detach() / len(self.classes)
+
+    @torch.no_grad()
+    def _take(self, batch: Batch) -> None:
+        """Real images of each class as the first learnt ones, again from the first where there are too few."""
+        assert batch.images is not None
+        # as they were stored, if the run's augmentation has made them larger
+        images = F.interpolate(batch.images.float() / 255, size=self.parts.image_shape[1:])
+        for label, own in enumerate(self.pixels.split(self.per_class)):
+            found = images[batch.labels == label]
+            own.copy_(found[torch.arange(self.per_class, device=self.device) % len(found)])
 
     def _distance(self, network: nn.Module, real: Tensor, learnt: Tensor, label: int) -> Tensor:
         parameters = list(network.parameters())

@@ -63,7 +63,6 @@ class Prune(FirstSession):
             tuning = self.body_phase(dense.indices, dense.classes, dense.classifier)
             tuning.recipe, tuning.after_step = self.tuning, lambda progress: masks.apply_to(self.body)
             yield tuning
-        self.selection = {"remaining": masks.remaining}
 
     def _masked(self) -> Masks:
         """Masks beside the body, whose weights are checkpointed from now on, frozen ones too."""

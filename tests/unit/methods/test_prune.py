@@ -12,6 +12,7 @@ import torch
 from tests.unit.methods.digit_runs import interrupted, last_state, predictions, run
 from tests.unit.methods.incremental import samples, small_body
 
+from hdx.cli._summary import summary
 from hdx.methods._masks import Masks, Pruning, prunable
 
 SMALL = ("method=prune", "protocol=offline", "protocol.shots=10", "head=lda", "trainer.epochs=2")
@@ -73,7 +74,8 @@ def test_a_run_stopped_anywhere_ends_bit_equal(
     whole = undisturbed(tmp_path_factory.getbasetemp() / "prune", adapter)
     session = whole["sessions"][0]
     assert [work["name"] for work in session["works"]] == ["pruning", "pruning"]
-    assert session["selection"]["remaining"] == pytest.approx(0.25, abs=1e-3)
+    assert [work["value"] for work in session["works"]] == pytest.approx([0.5, 0.25], abs=1e-3)
+    assert "run_dir" in whole and any("run " in line for line in summary(whole))
     interrupted(tmp_path / "b", monkeypatch, *words, after=after)
     resumed = run(tmp_path / "b", *words)
     assert predictions(whole) == predictions(resumed)
