@@ -224,6 +224,7 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("pool", "cls"): ["backbone=vit_small"],
         ("dataset", "folder"): ["dataset.path=photos.zip"],
         ("dataset", "domain_folders"): ["dataset.path=photos.zip"],
+        ("dataset", "vtab"): ["dataset.task=dtd"],
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
     if group == "augment" and name != "none":
         beside = ["adapter=full", f"method={'simclr' if fact('augment', name, 'shows') == 'several' else 'finetune'}"]

@@ -13,11 +13,12 @@ import numpy as np
 from hdx.datasets._base import Dataset
 from hdx.datasets._decode import Decoder
 from hdx.datasets._find import locate
-from hdx.datasets._listing import in_order
+from hdx.datasets._listing import in_order, list_classes, top_folder
 from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
-from hdx.options import FilePath, PositiveFloat, PositiveInt, Unhashed
+from hdx.errors import DataError
+from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Unhashed
 
 Samples = Sequence[tuple[str, int]]
 Fit = Literal["crop", "squash", "pad"]
@@ -91,6 +92,57 @@ class GivenSplits(Dataset):
     @abstractmethod
     def _given(self, place: Path) -> Given:
         """What is in the folder or .zip. Raises: DataError saying what was expected and what is there."""
+
+
+class DrawnSplit(GivenSplits):
+    """Image files without a published split of the images: one is drawn.
+
+    Args:
+        path: the folder or the .zip; null looks under data_dir.
+        test_fraction: share of each class that is the test split.
+        split_seed: which train/test split; not the seed of the run.
+        image_size: side in pixels.
+        fit: make images square by cutting the centre, by squashing, or by padding with black.
+        storage: keep decoded images in memory, read them from disk each time, or decide by memory_gb.
+        memory_gb: with storage=auto, decoded images of more than this many GB (10^9 bytes) are read from disk.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None,
+        cache_dir: Path,
+        *,
+        path: FilePath | None = None,
+        test_fraction: OpenFraction = 0.2,
+        split_seed: int = 0,
+        image_size: PositiveInt = 64,
+        fit: Literal["crop", "squash", "pad"] = "crop",
+        storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
+        memory_gb: Unhashed[PositiveFloat] = 4.0,
+    ) -> None:
+        self._test_fraction, self._split_seed = test_fraction, split_seed
+        super().__init__(data_dir, cache_dir, path=path, image_size=image_size, fit=fit, storage=storage, memory_gb=memory_gb)
+
+    def _given(self, place: Path) -> Given:
+        contents = contents_of(place)
+        given = self._labelled(contents)
+        given.train, given.test = divided(given.train, given.classes, self._test_fraction, self._split_seed)
+        return given
+
+    def _labelled(self, contents: Contents) -> Given:
+        """All images as the train split: by default those of class folders."""
+        listing = list_classes(contents, unders=[top_folder(contents.images)])
+        return Given(contents, listing.classes, list(zip(listing.names, listing.labels.tolist())), [])
+
+
+def lines_of(contents: Contents, end: str) -> tuple[str, list[str]]:
+    """What stands before a text file's name in a tree, and its lines that are not empty. Raises: DataError without one."""
+    found = [name for name in contents.others if f"/{name}".endswith(f"/{end}")]
+    if len(found) != 1:
+        what = f"has no {end}" if not found else f"has {len(found)} files {end} ({found[0]}, {found[1]})"
+        raise DataError(f"{contents.files.path} {what}. Give the folder as its authors publish it")
+    text = contents.files.read(found[0]).decode("utf-8", "replace")
+    return found[0].removesuffix(end), [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def contents_of(place: Path) -> Contents:
