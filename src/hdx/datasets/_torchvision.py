@@ -63,7 +63,7 @@ class Reading(Dataset):
             raise DataError(f"dataset {self.called}: {root / self.folder} is not as published: {reason}. {advice}") from error
 
 
-class TorchvisionFiles(Reading, GivenSplits):
+class TorchvisionFiles(GivenSplits, Reading):
     """Image files that a reader lists.
 
     Args:

@@ -10,8 +10,6 @@ from hdx.errors import ConfigError, DataError
 from hdx.options import FilePath, PositiveFloat, PositiveInt, Unhashed
 from hdx.rules import needed, refuse
 
-LISTS = {"800": "train800.txt", "1000": "train800val200.txt", "test": "test.txt", "val200": "val200.txt"}
-
 
 class Vtab(GivenSplits):
     """A task of the Visual Task Adaptation Benchmark with 1,000 training images, by the field's lists of 800 and 200.
@@ -24,7 +22,7 @@ class Vtab(GivenSplits):
     Args:
         path: the folder vtab-1k; null looks under data_dir.
         task: name of the task's folder, as caltech101, dtd, clevr_count; required.
-        train: how many images are trained on: 800 (settings are chosen on the other 200), or all 1,000.
+        train: the list that is trained on: 800 images (settings are chosen on the other 200), or all 1,000.
         test: the task's test images, or the 200 held out of training, for choosing settings.
         image_size: side in pixels.
         fit: make images square by cutting the centre, by squashing, or by padding with black.
@@ -36,7 +34,10 @@ class Vtab(GivenSplits):
     looked_for = {"path": ("vtab-1k", "vtab", "vtab-1k.zip")}
     rules = (
         needed("task", "dataset.task=caltech101, the name of a folder of vtab-1k"),
-        refuse({"train": "1000", "test": "val200"}, "dataset.test=val200 is part of dataset.train=1000: take dataset.train=800"),
+        refuse(
+            {"train": "train800val200", "test": "val200"},
+            "dataset.test=val200 is part of what is trained on: take dataset.train=train800",
+        ),
     )
 
     def __init__(
@@ -46,14 +47,14 @@ class Vtab(GivenSplits):
         *,
         path: FilePath | None = None,
         task: str | None = None,
-        train: Literal["800", "1000"] = "1000",
+        train: Literal["train800", "train800val200"] = "train800val200",
         test: Literal["test", "val200"] = "test",
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",
         memory_gb: Unhashed[PositiveFloat] = 4.0,
     ) -> None:
-        self._task, self._lists = task, (LISTS[train], LISTS[test])
+        self._task, self._lists = task, (f"{train}.txt", f"{test}.txt")
         super().__init__(data_dir, cache_dir, path=path, image_size=image_size, fit=fit, storage=storage, memory_gb=memory_gb)
 
     def _given(self, place: Path) -> Given:

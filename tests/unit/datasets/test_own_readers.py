@@ -109,7 +109,7 @@ def test_vtab_takes_the_lists_of_800_and_200(tmp_path: Path) -> None:
     data = read("vtab", tmp_path, task="dtd")
     assert [name.rpartition("/")[2] for name in data.train.names or ()] == ["a.png", "b.png", "c.png"]
     assert data.test.labels.tolist() == [0, 1]
-    chosen = read("vtab", tmp_path, task="svhn", train="800", test="val200")
+    chosen = read("vtab", tmp_path, task="svhn", train="train800", test="val200")
     assert (chosen.train.names, chosen.test.names) == (["svhn/images/a.png", "svhn/images/b.png"], ["svhn/images/c.png"])
     with pytest.raises(ConfigError, match="dataset.task: expected one of dtd, svhn .*, got cars"):
         read("vtab", tmp_path, task="cars")
