@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hdx.heads._solve import eigh
+
 AT_ONCE = 2**24  # float64 numbers held at once while distances are summed, 128 MB
 SINGULAR = 1e-10  # of a correlation matrix's largest eigenvalue: what is less is rounding
 FEW = 4  # columns are taken where a class has at most D / FEW samples
@@ -76,7 +78,7 @@ class Columns:
         side = torch.ones_like(factors[:, 0])  # [c, r + 1]
         side[:, -1] = torch.where(shift < 0, -1.0, 1.0)
         inner = factors.transpose(1, 2) @ factors + torch.diag_embed(level[:, None] * side)
-        values, vectors = torch.linalg.eigh(torch.linalg.inv(inner))  # G; only the first can be negative, for the shift
+        values, vectors = eigh(torch.linalg.inv(inner))  # G; only the first can be negative, for the shift
         scale = (covariances.diagonal(dim1=1, dim2=2) + (level + shift)[:, None]).sqrt()  # [c, D]
         rows = (factors @ vectors * values.abs().sqrt()[:, None]).transpose(1, 2) * scale[:, None]
         return cls(scale.square() / level[:, None], rows / level.sqrt()[:, None, None], values[:, 0] < 0)

@@ -18,11 +18,29 @@ def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
     limit = len(matrix) * torch.finfo(matrix.dtype).eps
     if int(info) == 0 and bool(diagonal.min().square() > limit * diagonal.max().square()):
         return torch.cholesky_solve(right, factor)
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = eigh(matrix)
     keep = values > limit * values.abs().max()
     log.info("covariance of rank %d < %d features, pseudo-inverse used (head.ridge > 0 avoids it)", keep.sum(), len(matrix))
     inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
     return vectors @ (inverse[:, None] * (vectors.T @ right))
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues [..., D], ascending, and vectors [..., D, D] of symmetric matrices.
+
+    Divide and conquer, which torch takes, gives up on some matrices of many equal eigenvalues (a covariance of few samples, on
+    some processors); the QR iteration does not.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+        return values, vectors
+    except torch.linalg.LinAlgError:
+        from scipy.linalg import eigh as by_qr
+
+        each = matrix.detach().cpu().reshape(-1, *matrix.shape[-2:]).numpy()
+        found = [by_qr(one, driver="ev") for one in each]
+        values, vectors = (torch.stack([torch.from_numpy(pair[i]) for pair in found]).to(matrix) for i in (0, 1))
+        return values.view(matrix.shape[:-1]), vectors.view(matrix.shape)
 
 
 def solve_few(samples: Tensor, ridge: float, right: Tensor) -> Tensor:

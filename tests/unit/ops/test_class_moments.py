@@ -44,7 +44,7 @@ def test_forms_are_right(form: str, shape: tuple[int, int], dtype: torch.dtype, 
     assert found.sums.dtype == found.gram.dtype == torch.float64
     assert (found.sums - wanted.sums).abs().max() <= 1e-13 * (1 + x.double().abs().sum())
     scale = wanted.gram.diagonal().max() if len(x) else 1.0
-    assert (found.gram - wanted.gram).abs().max() <= (1e-6 if form != "reference" else 1e-13) * scale
+    assert (found.gram - wanted.gram).abs().max() <= (2e-6 if form != "reference" else 1e-13) * scale  # float32 products
     assert torch.equal(found.gram, found.gram.T)
 
 
