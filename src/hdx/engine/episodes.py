@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hdx.engine import ranks, stop
+from hdx.engine.blame import check_width
 from hdx.engine.build import Assembly
 from hdx.engine.kept_episodes import KeptEpisodes
 from hdx.engine.loop import Loop
@@ -125,6 +126,7 @@ class EpisodeLoop(Loop):
         labels = torch.from_numpy(part.support_labels).to(self.device)
         query = self._picked(part.query)
         logits = self.head.classify(self._picked(part.support), labels, query, part.ways)
+        check_width(self.head, self.config.data["head"]["name"], part.ways, logits)
         if not self.joint:
             return [logits.argmax(2)]
         base = self.head(query.flatten(0, 1)).view(*query.shape[:2], -1)  # [E, Q, base classes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -12,8 +14,17 @@ CHUNK = 1024
 
 
 @torch.inference_mode()
-def predict(head: Head, features: np.ndarray, labels: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+def predict(
+    head: Head,
+    features: np.ndarray,
+    labels: np.ndarray,
+    device: torch.device,
+    check: Callable[[torch.Tensor], None] = lambda logits: None,
+) -> dict[str, np.ndarray]:
     """Per-sample results of `head` on features [N, D] with labels [N] (positions of logits); the same on any number of ranks.
+
+    Args:
+        check: given the logits of every chunk; raises what is wrong with them.
 
     Returns: `prediction` int64, `log_p_label`, `confidence` (probability of the prediction) float64, `rank` int64 (logits
     above the label's, so top-k accuracy is the share with rank < k). Ties go to the lowest position.
@@ -24,6 +35,7 @@ def predict(head: Head, features: np.ndarray, labels: np.ndarray, device: torch.
             continue
         part = slice(start, start + CHUNK)
         logits = head(torch.from_numpy(features[part]).to(device)).double().cpu()
+        check(logits)
         target = torch.from_numpy(labels[part])
         log_p = logits.log_softmax(1)
         own = logits.gather(1, target[:, None])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hdx.config.config import Config
 from hdx.datasets._base import Dataset, ImageSet
 from hdx.engine import ranks, stop
 from hdx.engine.bank import Bank
+from hdx.engine.blame import check_width
 from hdx.engine.build import Assembly
 from hdx.engine.evaluation import predict
 from hdx.engine.phases import Phases
@@ -137,7 +139,8 @@ class Loop:
             features = self._features("test", session.test, session.index)
         with self._timed("evaluate"):
             labels = self.position[self.dataset.test.labels[session.test]]
-            predictions = predict(self.head, features, labels, self.device)
+            check = partial(check_width, self.head, self.config.data["head"]["name"], len(session.seen_classes))
+            predictions = predict(self.head, features, labels, self.device, check)
         return self._record(session, labels, predictions)
 
     def _samples(self, session: Session) -> Samples:

@@ -10,6 +10,7 @@ import torch
 
 from hdx import registry
 from hdx.config.ready import check
+from hdx.engine.blame import blaming, probe
 from hdx.engine.build import Assembly, assemble, check_devices, forget_datasets
 from hdx.engine.episodes import check_parts
 from hdx.engine.loop import known_labels
@@ -25,6 +26,11 @@ def ready(data: dict[str, Any], device: str | None = None) -> Assembly:
 
     Raises: the HdxError of whatever is not there, does not fit the data, or does not fit another part.
     """
+    with blaming():
+        return _built(data, device)
+
+
+def _built(data: dict[str, Any], device: str | None) -> Assembly:
     started = time.monotonic()
     check(data)
     if data["threads"]:
@@ -32,6 +38,7 @@ def ready(data: dict[str, Any], device: str | None = None) -> Assembly:
     assembly = assemble(data, build_teacher)
     registry.build("ops", data["ops"]).apply(device or assembly.device.type)
     assembly.method.check(known_labels(assembly.dataset, assembly.sessions), assembly.sessions)
+    probe(assembly.method.head, data["head"], assembly.protocol.episodic)
     if assembly.protocol.episodic:
         check_parts(data, assembly)
     if data["adapter"]["name"] != "none":

@@ -21,6 +21,7 @@ from hdx.config.validate import load_saved
 from hdx.engine import ranks, stop
 from hdx.engine.artefacts import leave
 from hdx.engine.bank import Bank
+from hdx.engine.blame import blaming
 from hdx.engine.build import Assembly, choose_device
 from hdx.engine.episodes import EpisodeLoop
 from hdx.engine.loop import Loop
@@ -84,7 +85,8 @@ def work(run_dir: RunDir, report: Report, assembly: Assembly | None = None, *, f
         if ranks.world() == 1 and not force and (record := run_dir.record()) is not None:
             return record  # another process finished it before this one got the lease
         try:
-            return _work(config, run_dir, report, assembly, force)
+            with blaming():
+                return _work(config, run_dir, report, assembly, force)
         except Interrupted as error:
             _status(run_dir, "interrupted", reason=str(error))
             raise
@@ -176,9 +178,10 @@ def _failed(run_dir: RunDir, error: Exception) -> None:
     text = " ".join(str(error).split("\n", 1)[0].split())
     reason = text if isinstance(error, HdxError) else f"{type(error).__name__}: {text}"
     run_dir.set_status("failed", reason=reason, outside=isinstance(error, (ConfigError, DataError, WeightsError)))
-    if not isinstance(error, HdxError):
+    fault = error if not isinstance(error, HdxError) else error.__cause__  # of a component that is not hdx's
+    if fault is not None:
         with (run_dir.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
-            traceback.print_exception(error, file=file)
+            traceback.print_exception(fault, file=file)
 
 
 def _trackers(config: Config, run_dir: RunDir) -> list[Any]:
