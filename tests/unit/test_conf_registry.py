@@ -225,6 +225,7 @@ def test_every_file_can_be_chosen(file: Path) -> None:
         ("dataset", "folder"): ["dataset.path=photos.zip"],
         ("dataset", "domain_folders"): ["dataset.path=photos.zip"],
         ("dataset", "vtab"): ["dataset.task=dtd"],
+        **{("dataset", name): ["dataset.of={name: digits}"] for name in ("long_tail", "noisy_labels", "corrupted", "mosaic")},
     }.get((group, name), ["method=first_session"] if group == "adapter" and name != "none" else [])
     if group == "augment" and name != "none":
         beside = ["adapter=full", f"method={'simclr' if fact('augment', name, 'shows') == 'several' else 'finetune'}"]

@@ -61,9 +61,10 @@ def reads(group: str, node: dict[str, Any], data_dir: str | None) -> Iterator[Re
 
 
 def parts(group: str, node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(option, node)` of the components of the same group that a component is made of."""
+    """`(option, node)` of the components of the same group that a component is made of, named or given with their options."""
     for option in schema.describe(group, node["name"]).facts.get("parts", ()):
-        yield option, {"name": node[option]}
+        if (chosen := node[option]) is not None:
+            yield option, chosen if isinstance(chosen, dict) else {"name": chosen}
 
 
 def _first(names: tuple[str, ...], data_dir: str | None) -> Path | None:

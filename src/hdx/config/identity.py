@@ -59,7 +59,7 @@ def _of_node(data: dict[str, Any], group: str, node: dict[str, Any], scoring: bo
     if files := _of_files(data, group, node):
         kept["files"] = files
     parts = [_of_node(data, group, part) for option, part in contents.parts(group, node) if _counts(info, option, scoring)]
-    if any(len(part) > 1 for part in parts):
+    if any(len(part) > 1 for part in parts) or any(isinstance(node[option], dict) for option, _ in contents.parts(group, node)):
         kept["parts"] = parts
     if foreign := code.of(group, node["name"]):
         kept["code"] = foreign
@@ -73,6 +73,7 @@ def _of_options(info: schema.ComponentInfo, node: dict[str, Any], scoring: bool 
         for option in info.options
         if not {"unhashed", "file", "run"} & option.marks and _counts(info, option.name, scoring)
         if option.name in node and (option.required or node[option.name] != option.usual)
+        if not (option.name in info.facts.get("parts", ()) and isinstance(node[option.name], dict))  # counts by its own options
     }
     return ({} if info.version == 1 else {"version": info.version}) | ({"options": options} if options else {})
 

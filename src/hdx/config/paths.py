@@ -49,14 +49,11 @@ def located(path: str, data_dir: str | None) -> str:
 def absolute_in(config: Config) -> Config:
     """The config with every path absolute, so that a run means the same from any folder; its identity stays."""
     from hdx import registry
-    from hdx.config import schema
 
     changed: dict[str, Any] = {key: _absolute(config[key]) for key in ("output_dir", "data_dir")}
     for group in registry.groups():
-        node = config[group]
-        named = [option.name for option in schema.describe(group, node["name"]).options if "file" in option.marks]
-        if any(node.get(option) for option in named):
-            changed[group] = node | {option: _all_absolute(node[option], config["data_dir"]) for option in named if node[option]}
+        if (node := _absolute_node(group, config[group], config["data_dir"])) != config[group]:
+            changed[group] = node
     teacher = config["teacher"]
     if teacher.get("run") and (Path(teacher["run"]) / "config.yaml").exists():  # else it is an id
         changed["teacher"] = {**teacher, "run": _absolute(teacher["run"])}
@@ -83,6 +80,17 @@ def _names_a_file(group: str, name: str) -> bool:
         return False
     options = [schema.describe(group, each).option(name) for each in registry.names(group)]
     return any("file" in option.marks for option in options if option is not None)
+
+
+def _absolute_node(group: str, node: dict[str, Any], data_dir: str | None) -> dict[str, Any]:
+    """A component's node with every path in it absolute, and in those of the components that it is made of."""
+    from hdx.config import schema
+
+    info = schema.describe(group, node["name"])
+    named = [option.name for option in info.options if "file" in option.marks]
+    found = node | {option: _all_absolute(node[option], data_dir) for option in named if node.get(option)}
+    made_of = [option for option in info.facts.get("parts", ()) if isinstance(node.get(option), dict)]
+    return found | {option: _absolute_node(group, node[option], data_dir) for option in made_of}
 
 
 def _all_absolute(value: str | list[str], data_dir: str | None) -> str | list[str]:

@@ -89,7 +89,7 @@ def _other(annotation: Any, value: Any) -> Any:
         [3],
         [0.5, 0.25],
     ]
-    tries += [["other"], {"a": 1}, None]
+    tries += [["other"], {"name": "digits"}, None]
     for each in tries:
         try:
             fitted = types.fit(each, annotation)
