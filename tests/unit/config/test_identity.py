@@ -88,6 +88,8 @@ def _other(annotation: Any, value: Any) -> Any:
         [0.5],
         [3],
         [0.5, 0.25],
+        2,
+        [1, 2],
     ]
     tries += [["other"], {"name": "digits"}, None]
     for each in tries:
