@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def gradient_distance(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:
@@ -29,3 +31,26 @@ def redraw(network: nn.Module) -> None:
         draw = getattr(layer, "reset_parameters", None)
         if callable(draw):
             draw()
+
+
+@contextmanager
+def statistics_of(network: nn.Module, images: Tensor) -> Iterator[None]:
+    """Inside it every batch norm that is in train mode has the statistics of `images` and keeps them.
+
+    Images of one class have statistics of their own, which no network sees that is trained on all of them (the authors' code
+    holds them likewise).
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 1.0
+    with torch.no_grad():
+        network(images)
+    for layer, momentum in zip(norms, momenta):
+        layer.momentum = momentum
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.train()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from hdx.datasets._memory import InMemory
 from hdx.errors import ConfigError
 from hdx.methods._base import Batch, Method, Phase, State
-from hdx.methods._matching import gradient_distance, redraw
+from hdx.methods._matching import gradient_distance, redraw, statistics_of
 from hdx.methods._parts import Parts
 from hdx.methods._samplers import BalancedSampler
 from hdx.options import PositiveFloat, PositiveInt
@@ -135,10 +135,11 @@ class Condense(Method):
             redraw(network)
         labels = torch.arange(len(self.classes), device=self.device).repeat_interleave(self.per_class)
         distance = torch.zeros((), device=self.device)
-        for label in range(len(self.classes)):
-            real, own = batch.labels == label, labels == label
-            if bool(real.any()):
-                distance = distance + self._distance(network, batch.inputs[real], self.pixels[own], label)
+        with statistics_of(network, batch.inputs):
+            for label in range(len(self.classes)):
+                real, own = batch.labels == label, labels == label
+                if bool(real.any()):
+                    distance = distance + self._distance(network, batch.inputs[real], self.pixels[own], label)
         self.descend(distance, 0)
         seen = self.body.transform.of_floats(self.pixels.detach().clamp(0, 1))
         for _ in range(self.network_steps):

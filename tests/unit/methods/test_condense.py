@@ -13,7 +13,7 @@ from tests.unit.methods.digit_runs import interrupted, last_state, predictions, 
 from torch import nn
 
 from hdx.errors import ConfigError, DataError
-from hdx.methods._matching import gradient_distance, redraw
+from hdx.methods._matching import gradient_distance, redraw, statistics_of
 
 WORDS = ("method=condense", "adapter=full", "head=linear", "protocol=offline", "method.per_class=2", "method.batch=2")
 WORDS += ("method.steps=4", "method.restart=2", "method.network_steps=2", "trainer.epochs=3", "method.image_rate=1.0")
@@ -43,6 +43,17 @@ def test_redrawing_is_a_function_of_the_generator() -> None:
         states.append({name: value.clone() for name, value in network.state_dict().items()})
     assert all(torch.equal(states[0][name], states[2][name]) for name in states[0])
     assert not torch.equal(states[0]["0.weight"], states[1]["0.weight"]) and not states[0]["1.running_mean"].any()
+
+
+def test_batch_norms_hold_the_statistics_of_all_classes() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
+    images = torch.randn(8, 1, 2, 2, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    with statistics_of(network, images):
+        found = network(images[:2])
+        torch.testing.assert_close(network[0].running_mean, images.mean((0, 2, 3)))
+    wanted = (images[:2] - images.mean()) / (images.var() + 1e-5).sqrt()
+    torch.testing.assert_close(found, wanted.flatten(1), atol=1e-5, rtol=1e-5)
+    assert network[0].training and network[0].momentum == 0.1
 
 
 @pytest.fixture(scope="module")
