@@ -127,7 +127,7 @@ def test_version(inside: Inside) -> None:
             ["train", "--retry-faild"],
             "hdx: option '--retry-faild' is unknown. Did you mean '--retry-failed'?  (hdx train --help)",
         ),
-        (["plot"], "hdx: the following arguments are required: KIND  (hdx plot --help)"),
+        (["plot"], "hdx: expected a kind of plot, got none  (one of sessions, matrix, forgetting, parameters, shots, cost)"),
         (["table"], "hdx: the following arguments are required: NAME  (hdx table --help)"),
         (["show"], "hdx: the following arguments are required: GROUP=NAME  (hdx show --help)"),
         (["train", "head=lad"], "hdx: head 'lad' is unknown. Did you mean 'lda'?  (hdx list head)"),
