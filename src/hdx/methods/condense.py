@@ -40,7 +40,8 @@ class Condense(Method):
         per_class: learnt images of a class.
         steps: of the images.
         batch: real images of a class in a step.
-        image_rate: learning rate of the images, in units of the pixels' range.
+        image_rate: learning rate of the images, in units of the pixels' range; few steps from real images want less than the
+            authors' 0.1, which makes 8-pixel digits worse than those that it starts from.
         network_rate: of the network's steps.
         network_steps: of the network after each step of the images.
         restart: steps after which the network is drawn anew.
@@ -56,9 +57,9 @@ class Condense(Method):
         parts: Parts,
         *,
         per_class: PositiveInt = 10,
-        steps: PositiveInt = 200,
+        steps: PositiveInt = 100,
         batch: PositiveInt = 32,
-        image_rate: PositiveFloat = 0.1,
+        image_rate: PositiveFloat = 0.01,
         network_rate: PositiveFloat = 0.01,
         network_steps: PositiveInt = 5,
         restart: PositiveInt = 10,
