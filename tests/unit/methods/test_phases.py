@@ -114,7 +114,7 @@ def test_a_temporary_head_may_be_a_cosine_classifier(kind: type[FirstSession]) -
 def test_a_cosine_classifier_does_not_start_from_lda() -> None:
     words = ["+exp=fsa_film", "method.classifier=cosine"]
     assert load(words)["method.scale"] == 16.0
-    with pytest.raises(ConfigError, match="take method.head_start=random"):
+    with pytest.raises(ConfigError, match="leave it out, or take method.classifier=linear"):
         load([*words, "method.head_start=lda"])
 
 
