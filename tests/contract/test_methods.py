@@ -73,7 +73,7 @@ def small(folder: Path, preset: str) -> Config:
         data["protocol"]["within_groups"] = False
     if data["teacher"].get("overrides"):
         data["teacher"] = {**data["teacher"], "overrides": list(TEACHER)}
-    return absolute_in(Config(data, config.exp, config.choices))
+    return absolute_in(Config(data, config.exp, config.choices, teacher_of=config.teacher_of))
 
 
 def run(config: Config) -> RunDir:

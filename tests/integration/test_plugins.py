@@ -179,7 +179,10 @@ def test_a_broken_one_names_itself_and_harms_nothing(
     assert load()["head.name"] == "lda"
 
 
-def test_a_broken_one_that_is_chosen_says_why(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_one_that_is_chosen_says_why(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     install("all = broken", {"broken/heads/foo.py": "def f(:\n", "broken/conf/head/foo.yaml": "# foo\nname: foo\n"})
     assert main(["config", "head=foo"]) == 2
     lines = capsys.readouterr().err.splitlines()

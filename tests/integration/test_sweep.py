@@ -150,7 +150,7 @@ def test_ctrl_c_leaves_everything_resumable(start: Start, tmp_path: Path) -> Non
 
 
 def test_a_time_limit_interrupts_a_run_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
-    grid = ["+exp=fsa_film", "backbone=conv4", "trainer.epochs=1,5000", "protocol.step=5", "--time-limit", "0.1", "--json"]
+    grid = ["+exp=fsa_film", "backbone=conv4", "trainer.epochs=1,5000", "protocol.step=5", "--time-limit", "0.25", "--json"]
     code, out, _ = over(start(*grid))
     found = json.loads(out)
     assert code == 1 and found["states"] == {"finished": 1, "interrupted": 1}

@@ -19,7 +19,7 @@ from hdx.datasets._roles import roles
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents
 from hdx.errors import ConfigError, DataError
-from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Unhashed
+from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Seed, Unhashed
 
 logger = logging.getLogger("hdx")
 EXPECTED = "Expected <domain>/<class>/<image> with the same classes in every domain"
@@ -50,7 +50,7 @@ class DomainTree(GivenSplits):
         use: list[str] | None = None,
         target: str | None = None,
         test_fraction: OpenFraction = 0.2,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",

@@ -18,7 +18,7 @@ from hdx.datasets._sets import image_sets
 from hdx.datasets._splits import stratified
 from hdx.datasets._tree import Contents, Files
 from hdx.errors import DataError
-from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Unhashed
+from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Seed, Unhashed
 
 Samples = Sequence[tuple[str, int]]
 Fit = Literal["crop", "squash", "pad"]
@@ -114,7 +114,7 @@ class DrawnSplit(GivenSplits):
         *,
         path: FilePath | None = None,
         test_fraction: OpenFraction = 0.2,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from hdx.datasets._corrupt import Corrupted as CorruptedSplit
 from hdx.datasets._derived import Derived
+from hdx.options import Seed
 from hdx.rules import only_when
 
 
@@ -34,7 +35,7 @@ class Corrupted(Derived):
         kind: Literal["noise", "contrast", "brightness", "inversion"] = "noise",
         severity: Annotated[int, "[1, 5]"] = 3,
         splits: Literal["test", "both"] = "test",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir, of)
         self.test = CorruptedSplit(self.base.test, kind, 2 * seed + 1, severity)

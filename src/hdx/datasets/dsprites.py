@@ -14,7 +14,7 @@ from hdx.datasets._find import locate
 from hdx.datasets._memory import InMemory, Pixels
 from hdx.datasets._splits import stratified
 from hdx.errors import DataError
-from hdx.options import FilePath, OpenFraction
+from hdx.options import FilePath, OpenFraction, Seed
 from hdx.seeds import stream
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -50,7 +50,7 @@ class DSprites(Dataset):
         bins: int | None = None,
         images: int | None = 20_000,
         test_fraction: OpenFraction = 0.2,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir)
         place = locate("dsprites", data_dir, path, self.looked_for["path"])

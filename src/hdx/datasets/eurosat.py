@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hdx.datasets._download import Remote
 from hdx.datasets._given import Samples, divided
 from hdx.datasets._torchvision import Arguments, TorchvisionFiles
-from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Unhashed
+from hdx.options import FilePath, OpenFraction, PositiveFloat, PositiveInt, Seed, Unhashed
 
 URL = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
 MD5 = "c8fa014336c82ac7804f0398fcb19387"  # both as in torchvision's reader, which has them inside a function
@@ -45,7 +45,7 @@ class Eurosat(TorchvisionFiles):
         *,
         path: FilePath | None = None,
         test_fraction: OpenFraction = 0.2,
-        split_seed: int = 0,
+        split_seed: Seed = 0,
         image_size: PositiveInt = 64,
         fit: Literal["crop", "squash", "pad"] = "crop",
         storage: Unhashed[Literal["auto", "memory", "disk"]] = "auto",

@@ -9,6 +9,7 @@ import numpy as np
 
 from hdx.datasets._derived import Chosen, Derived
 from hdx.datasets._splits import rows_by_class, shuffled
+from hdx.options import Seed
 from hdx.seeds import stream
 
 
@@ -34,8 +35,8 @@ class LongTail(Derived):
         of: dict[str, Any] | None = None,
         profile: Literal["exponential", "pareto"] = "exponential",
         ratio: Annotated[float, ">= 1"] = 100.0,
-        order_seed: int | None = None,
-        seed: int = 0,
+        order_seed: Seed | None = None,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir, of)
         members = rows_by_class(self.base.train.labels, len(self.classes))

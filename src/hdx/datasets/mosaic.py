@@ -13,7 +13,7 @@ from hdx import digest
 from hdx.datasets._base import ImageSet
 from hdx.datasets._derived import Derived
 from hdx.errors import ConfigError
-from hdx.options import PositiveInt
+from hdx.options import PositiveInt, Seed
 from hdx.seeds import stream
 
 
@@ -43,7 +43,7 @@ class Mosaic(Derived):
         pictures: tuple[int, int] = (1, 4),
         train_images: PositiveInt = 2000,
         test_images: PositiveInt = 500,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir, of)
         fewest, most = pictures

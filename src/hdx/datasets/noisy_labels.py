@@ -11,7 +11,7 @@ from hdx.datasets._base import ImageSet
 from hdx.datasets._derived import Chosen, Derived
 from hdx.datasets._splits import rows_by_class, shuffled
 from hdx.errors import ConfigError
-from hdx.options import Fraction
+from hdx.options import Fraction, Seed
 from hdx.rules import only_when
 from hdx.seeds import stream
 
@@ -39,7 +39,7 @@ class NoisyLabels(Derived):
         of: dict[str, Any] | None = None,
         kind: Literal["symmetric", "pair", "human"] = "symmetric",
         rate: Fraction = 0.2,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(data_dir, cache_dir, of)
         train = self.base.train

@@ -124,5 +124,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers(dataset: Dataset, options
 def test_sizes_beside_lists_are_refused_before_any_work() -> None:
     words = ["protocol=few_shot_class_incremental", "protocol.lists=cub200"]
     assert load([*words, "protocol.sessions=3", "protocol.train_seed=1"])["protocol.lists"] == "cub200"
-    with pytest.raises(ConfigError, match="protocol.lists=cub200 says .* leave out protocol.base, protocol.shots, or lists"):
+    with pytest.raises(
+        ConfigError, match="protocol.lists=cub200 says .* leave out protocol.base=100 and protocol.shots=1, or lists"
+    ):
         load([*words, "protocol.base=100", "protocol.shots=1"])
