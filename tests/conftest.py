@@ -21,5 +21,6 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests leave nothing in the user's cache."""
+    """Tests leave nothing in the user's cache, and print lines of the usual width wherever they run."""
+    os.environ.pop("COLUMNS", None)
     os.environ["HDX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
